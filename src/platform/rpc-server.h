@@ -1,0 +1,94 @@
+/* rpc-server.h — a gRPC server on nghttp2: HTTP/2 cleartext with prior knowledge, unary and
+ * server-streaming methods, over TCP and unix sockets.
+ *
+ *   listener ──accept──▶ connection ──HEADERS+DATA──▶ call ──handler──▶ send* ──▶ finish
+ *
+ * What it takes care of: deadlines (grpc-timeout → DEADLINE_EXCEEDED), cancel, trailers-only
+ * errors, percent-encoded messages, message and header limits, flow control, keep-alive pings,
+ * GOAWAY drain, 404/405/415 for what is not gRPC, gzip refused with UNIMPLEMENTED and
+ * grpc-accept-encoding: identity.
+ *
+ * Ownership: a call is a handle owned by the server; it stays valid until rpc_call_finish/fail
+ * has been called by the handler's side OR its on_closed callback has run, whichever is first.
+ * A handler may finish at once or keep the pointer and finish in a later turn; when it keeps it,
+ * it sets rpc_call_on_closed and forgets the pointer there.
+ * Threads: the loop's thread only. */
+#ifndef PLATFORM_RPC_SERVER_H
+#define PLATFORM_RPC_SERVER_H
+
+#include <stdbool.h>
+#include <protobuf-c/protobuf-c.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "platform/loop.h"
+
+struct rpc_server;
+struct rpc_call;
+
+/* req: unpacked and freed by the server after the handler has returned. */
+typedef void rpc_handler_fn(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
+
+struct rpc_method {
+    const char *name; /* "create": lower camelCase, case-sensitive */
+    const ProtobufCMessageDescriptor *request;
+    const ProtobufCMessageDescriptor *response;
+    bool streams; /* the server sends any number of messages */
+    rpc_handler_fn *fn;
+};
+
+struct rpc_service {
+    const char *name; /* "ai.stigmer.agentic.agent.v1.AgentCommandController" */
+    const struct rpc_method *methods; /* ends with name == NULL; borrowed for the server's life */
+};
+
+struct rpc_limits {
+    size_t message_bytes;        /* 0: GRPC_MESSAGE_MAX */
+    size_t header_bytes;         /* 0: 16 KiB, all headers of one request together */
+    unsigned streams;            /* 0: 256 at once on one connection */
+    unsigned connections;        /* 0: 1024 */
+    size_t buffered_bytes;       /* 0: 256 KiB unsent per call before rpc_call_is_full */
+    unsigned nesting;            /* 0: 64 levels of submessage */
+    int64_t ping_after_ms;       /* 0: 30 s of silence, then a ping; unanswered as long: closed */
+    int64_t first_request_ms;    /* 0: 20 s for a new peer to send its preface and SETTINGS */
+};
+
+struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *limits);
+void rpc_server_free(struct rpc_server *s); /* closes everything at once */
+
+/* Add a service. arg goes to its handlers. Names are listed by reflection in order of addition. */
+void rpc_server_add(struct rpc_server *s, const struct rpc_service *service, void *arg);
+
+/* A listening socket that the caller made (bound, listening, nonblocking); taken over.
+ * gate: bitmask of RPC_GATE_*; only services added with a matching gate answer on it. */
+void rpc_server_listen(struct rpc_server *s, int take_fd, unsigned gates);
+
+/* Services are on gate 1 unless restricted: */
+void rpc_server_restrict(struct rpc_server *s, const char *service, unsigned gates);
+#define RPC_GATE_API 1u    /* the public API: unix socket api.sock and TCP */
+#define RPC_GATE_RUNNER 2u /* run/runner.sock */
+
+/* Stop accepting, send GOAWAY, let open calls end until grace is over; then done is called. */
+void rpc_server_drain(struct rpc_server *s, int64_t grace_ms, loop_fn *done, void *arg);
+
+unsigned rpc_server_connections(const struct rpc_server *s);
+
+/* ---- a call ---- */
+const char *rpc_call_metadata(const struct rpc_call *c, const char *name); /* NULL when absent */
+bool rpc_call_peer_uid(const struct rpc_call *c, uid_t *ret); /* unix sockets only */
+unsigned rpc_call_gate(const struct rpc_call *c);
+
+void rpc_call_send(struct rpc_call *c, const ProtobufCMessage *msg); /* packs at once */
+void rpc_call_finish(struct rpc_call *c);                            /* status OK */
+void rpc_call_fail(struct rpc_call *c, const struct err *err);
+void rpc_call_reply(struct rpc_call *c, const ProtobufCMessage *msg); /* send + finish */
+
+/* The peer reads slowly: send no more until the callback set here is called (once per filling). */
+bool rpc_call_is_full(const struct rpc_call *c);
+void rpc_call_on_drained(struct rpc_call *c, loop_fn *fn, void *arg);
+
+/* Called once when the call is over for any reason but our own finish/fail: cancel, deadline,
+ * connection lost, server stopping. The call is gone when it returns. */
+void rpc_call_on_closed(struct rpc_call *c, loop_fn *fn, void *arg);
+
+#endif

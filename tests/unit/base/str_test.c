@@ -1,0 +1,54 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+
+static void a_duration_is_a_sum_of_terms(void **state)
+{
+    int64_t ms = -1;
+
+    (void)state;
+    assert_int_equal(str_to_duration_ms("1h30m", &ms, NULL), ERR_OK);
+    assert_int_equal(ms, 90 * 60000);
+    assert_int_equal(str_to_duration_ms("250ms", &ms, NULL), ERR_OK);
+    assert_int_equal(ms, 250);
+    assert_int_equal(str_to_duration_ms("10", &ms, NULL), ERR_INVALID);
+    assert_int_equal(str_to_duration_ms("", &ms, NULL), ERR_INVALID);
+    assert_int_equal(str_to_duration_ms("9999999999999d", &ms, NULL), ERR_INVALID);
+    assert_int_equal(ms, 250);
+}
+
+static void a_slip_finds_the_nearest_word(void **state)
+{
+    static const char *const names[] = {"start", "stop", "status", "logs", NULL};
+
+    (void)state;
+    assert_string_equal(str_nearest("statsu", names), "status");
+    assert_string_equal(str_nearest("stpo", names), "stop");
+    assert_null(str_nearest("banana", names));
+}
+
+static void utf8_is_checked_to_the_byte(void **state)
+{
+    (void)state;
+    assert_int_equal(str_utf8_check("a\xc3\xa4\xf0\x9f\x98\x80", 7), 7);
+    assert_int_equal(str_utf8_check("ab\xc0\xaf", 4), 2);         /* overlong */
+    assert_int_equal(str_utf8_check("\xed\xa0\x80", 3), 0);       /* surrogate */
+    assert_int_equal(str_utf8_check("x\xf4\x90\x80\x80", 5), 1);  /* past U+10FFFF */
+    assert_int_equal(str_utf8_check("nul\0!", 5), 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_duration_is_a_sum_of_terms),
+        cmocka_unit_test(a_slip_finds_the_nearest_word),
+        cmocka_unit_test(utf8_is_checked_to_the_byte),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
