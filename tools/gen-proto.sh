@@ -28,6 +28,7 @@ c_package() {
     ai.stigmer.commons.rpc) echo page ;;
     stigmer.execution.v1) echo exec ;;
     stigmer.runner.v1) echo runner ;;
+    stigmer.resource.v1) echo res ;;
     stigmer.test.v1) echo testpb ;;
     grpc.health.v1) echo health ;;
     grpc.reflection.v1) echo refl ;;
