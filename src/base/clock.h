@@ -1,4 +1,5 @@
-/* clock.h — reading the two clocks. Rules in core never call these: they get time as an argument. */
+/* clock.h — reading the two clocks. Rules in core never call these: they get time as an argument.
+ */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

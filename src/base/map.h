@@ -13,9 +13,9 @@ struct map {
 };
 
 void map_done(struct map *m);
-void *map_get(const struct map *m, const char *key);             /* NULL when absent */
-void *map_put(struct map *m, const char *key, void *value);      /* returns the value it replaced */
-void *map_remove(struct map *m, const char *key);                /* returns what was there */
+void *map_get(const struct map *m, const char *key);        /* NULL when absent */
+void *map_put(struct map *m, const char *key, void *value); /* returns the value it replaced */
+void *map_remove(struct map *m, const char *key);           /* returns what was there */
 
 /* for (size_t i = 0; map_next(&m, &i, &key, &value);) — removing the current key is allowed. */
 int map_next(const struct map *m, size_t *i, const char **ret_key, void **ret_value);

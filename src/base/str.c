@@ -17,6 +17,18 @@ bool str_eq(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
+bool str_eq_secret(const char *given, const char *secret)
+{
+    size_t n = strlen(secret);
+    volatile unsigned char diff = 0;
+
+    if (!n || strlen(given) != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        diff |= (unsigned char)(given[i] ^ secret[i]);
+    return diff == 0;
+}
+
 bool str_starts(const char *s, const char *prefix)
 {
     return s && strncmp(s, prefix, strlen(prefix)) == 0;
@@ -82,8 +94,7 @@ static bool take_term(const char **p, const struct unit *units, int64_t *sum)
     v = strtoull(*p, &end, 10);
     n = strcspn(end, "0123456789");
     u = find_unit(units, end, n);
-    if (errno || !u || v > INT64_MAX ||
-        __builtin_mul_overflow((int64_t)v, u->factor, &term) ||
+    if (errno || !u || v > INT64_MAX || __builtin_mul_overflow((int64_t)v, u->factor, &term) ||
         __builtin_add_overflow(*sum, term, sum))
         return false;
     *p = end + n;
@@ -92,8 +103,8 @@ static bool take_term(const char **p, const struct unit *units, int64_t *sum)
 
 enum err_code str_to_duration_ms(const char *s, int64_t *ret_ms, struct err *err)
 {
-    static const struct unit units[] = {
-        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
+    static const struct unit units[] = {{"ms", 1},      {"s", 1000},     {"m", 60000},
+                                        {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
     const char *p = s ? s : "";
     int64_t sum = 0;
 
@@ -109,18 +120,10 @@ enum err_code str_to_duration_ms(const char *s, int64_t *ret_ms, struct err *err
 
 enum err_code str_to_size(const char *s, int64_t *ret_bytes, struct err *err)
 {
-    static const struct unit units[] = {{"", 1},
-                                        {"B", 1},
-                                        {"KB", 1000},
-                                        {"MB", 1000000},
-                                        {"GB", 1000000000},
-                                        {"KiB", 1 << 10},
-                                        {"MiB", 1 << 20},
-                                        {"GiB", 1 << 30},
-                                        {"K", 1 << 10},
-                                        {"M", 1 << 20},
-                                        {"G", 1 << 30},
-                                        {NULL, 0}};
+    static const struct unit units[] = {{"", 1},          {"B", 1},           {"KB", 1000},
+                                        {"MB", 1000000},  {"GB", 1000000000}, {"KiB", 1 << 10},
+                                        {"MiB", 1 << 20}, {"GiB", 1 << 30},   {"K", 1 << 10},
+                                        {"M", 1 << 20},   {"G", 1 << 30},     {NULL, 0}};
     const char *p = s ? s : "";
     int64_t sum = 0;
 
@@ -186,9 +189,10 @@ static size_t utf8_one(const unsigned char *p, size_t left)
 {
     static const struct {
         unsigned char lo, hi, lo2, hi2, len;
-    } rows[] = {{0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-                {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-                {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    } rows[] = {
+        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (p[0] < rows[i].lo || p[0] > rows[i].hi)

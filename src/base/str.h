@@ -10,8 +10,10 @@
 
 #include "base/err.h"
 
-bool str_eq(const char *a, const char *b);    /* NULL equals "" */
-bool str_is_empty(const char *s);             /* NULL or "" */
+bool str_eq(const char *a, const char *b); /* NULL equals "" */
+/* Takes the same time however many bytes are right; "" equals nothing. */
+bool str_eq_secret(const char *given, const char *secret);
+bool str_is_empty(const char *s); /* NULL or "" */
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 

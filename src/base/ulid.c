@@ -15,7 +15,7 @@ static uint8_t last_random[10];
 static void fill_random(uint8_t *p, size_t n)
 {
     if (getrandom(p, n, 0) != (ssize_t)n)
-        abort(); /* the kernel has given up; ids would collide */
+        abort();  /* the kernel has given up; ids would collide */
     p[0] &= 0x7f; /* room to count up */
 }
 

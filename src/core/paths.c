@@ -13,9 +13,9 @@ static enum err_code pick_home(const char *home, const char *env_home, const cha
     bool fits;
 
     if (str_is_empty(base) && str_is_empty(user_home))
-        return err_hint(err,
-                        err_set(err, ERR_INVALID, "no home folder: HOME and STIGMER_HOME are empty"),
-                        "set STIGMER_HOME or give --home DIR");
+        return err_hint(
+            err, err_set(err, ERR_INVALID, "no home folder: HOME and STIGMER_HOME are empty"),
+            "set STIGMER_HOME or give --home DIR");
     if (!str_is_empty(base) && base[0] != '/')
         return err_set(err, ERR_INVALID, "home '%.200s' is not an absolute path", base);
     if (!str_is_empty(base))

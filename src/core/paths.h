@@ -8,21 +8,21 @@
 #define PATHS_MAX 1024
 
 struct paths {
-    char home[PATHS_MAX];         /* $STIGMER_HOME or ~/.stigmer; absolute */
-    char config[PATHS_MAX];       /* home/config.yaml */
-    char data[PATHS_MAX];         /* home/data, 0700 */
-    char db[PATHS_MAX];           /* data/stigmer.db */
-    char workspace[PATHS_MAX];    /* data/workspace */
-    char logs[PATHS_MAX];         /* data/logs */
-    char log_server[PATHS_MAX];   /* data/logs/stigmer-server.log */
-    char log_runner[PATHS_MAX];   /* data/logs/agent-runner.log */
-    char run[PATHS_MAX];          /* data/run, 0700 */
-    char api_sock[PATHS_MAX];     /* data/run/api.sock, 0600 */
-    char runner_dir[PATHS_MAX];   /* data/run/runner: mounted into the container */
-    char runner_sock[PATHS_MAX];  /* data/run/runner/runner.sock */
-    char pid_file[PATHS_MAX];     /* data/run/server.pid: "<pid> <start time in clock ticks>\n" */
-    char lock_file[PATHS_MAX];    /* data/run/start.lock: flock while a start or stop is under way */
-    char state_file[PATHS_MAX];   /* data/run/server.json: last status the server wrote */
+    char home[PATHS_MAX];        /* $STIGMER_HOME or ~/.stigmer; absolute */
+    char config[PATHS_MAX];      /* home/config.yaml */
+    char data[PATHS_MAX];        /* home/data, 0700 */
+    char db[PATHS_MAX];          /* data/stigmer.db */
+    char workspace[PATHS_MAX];   /* data/workspace */
+    char logs[PATHS_MAX];        /* data/logs */
+    char log_server[PATHS_MAX];  /* data/logs/stigmer-server.log */
+    char log_runner[PATHS_MAX];  /* data/logs/agent-runner.log */
+    char run[PATHS_MAX];         /* data/run, 0700 */
+    char api_sock[PATHS_MAX];    /* data/run/api.sock, 0600 */
+    char runner_dir[PATHS_MAX];  /* data/run/runner: mounted into the container */
+    char runner_sock[PATHS_MAX]; /* data/run/runner/runner.sock */
+    char pid_file[PATHS_MAX];    /* data/run/server.pid: "<pid> <start time in clock ticks>\n" */
+    char lock_file[PATHS_MAX];   /* data/run/start.lock: flock while a start or stop is under way */
+    char state_file[PATHS_MAX];  /* data/run/server.json: last status the server wrote */
     char container_id[PATHS_MAX]; /* data/agent-runner-container.id */
 };
 

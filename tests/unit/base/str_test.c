@@ -1,6 +1,6 @@
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 
 #include <cmocka.h>
@@ -36,9 +36,9 @@ static void utf8_is_checked_to_the_byte(void **state)
 {
     (void)state;
     assert_int_equal(str_utf8_check("a\xc3\xa4\xf0\x9f\x98\x80", 7), 7);
-    assert_int_equal(str_utf8_check("ab\xc0\xaf", 4), 2);         /* overlong */
-    assert_int_equal(str_utf8_check("\xed\xa0\x80", 3), 0);       /* surrogate */
-    assert_int_equal(str_utf8_check("x\xf4\x90\x80\x80", 5), 1);  /* past U+10FFFF */
+    assert_int_equal(str_utf8_check("ab\xc0\xaf", 4), 2);        /* overlong */
+    assert_int_equal(str_utf8_check("\xed\xa0\x80", 3), 0);      /* surrogate */
+    assert_int_equal(str_utf8_check("x\xf4\x90\x80\x80", 5), 1); /* past U+10FFFF */
     assert_int_equal(str_utf8_check("nul\0!", 5), 3);
 }
 
