@@ -40,8 +40,11 @@ void grpc_prefix(uint8_t ret[GRPC_PREFIX], size_t message_len);
 
 /* Cuts a byte stream into messages. Embed by value. */
 struct grpc_reader {
-    struct buf buf;  /* owned */
-    size_t limit;    /* largest message accepted */
+    struct buf buf; /* owned */
+    size_t limit;   /* largest message accepted */
+    size_t taken;   /* bytes at the front that grpc_reader_next has handed out */
+    size_t start;   /* where the last, possibly unfinished message starts */
+    size_t end;     /* where it ends; 0 until its prefix is complete */
 };
 void grpc_reader_init(struct grpc_reader *r, size_t limit);
 void grpc_reader_done(struct grpc_reader *r);
