@@ -2,7 +2,15 @@
  * Used for model endpoints and the Docker Engine API (over its unix socket). Never for gRPC.
  *
  * Two waits are told apart, because they mean different things to a person: first_byte_ms (the
- * server never began to answer) and stall_ms (it began and then fell silent).
+ * server never began to answer) and stall_ms (it began and then fell silent). The first counts
+ * from the last moment that anything was sent, and not while the connection is being made.
+ *
+ * HTTP/1.1, or HTTP/2 where TLS agrees on it. Redirects are an answer like any other; the
+ * environment's proxies are not used; SSL_CERT_FILE names another CA bundle. The answer's headers
+ * have a limit of 64 KiB. Errors name the endpoint without user, path and query. Programs ignore
+ * SIGPIPE: TLS writes can raise it.
+ *
+ * Any function may be called from any callback here; http_free too.
  * Threads: the loop's thread only. */
 #ifndef PLATFORM_HTTP_H
 #define PLATFORM_HTTP_H
@@ -22,7 +30,7 @@ void http_free(struct http *h); /* ends exchanges without calling back */
 
 enum http_failure {
     HTTP_FAIL_NONE,
-    HTTP_FAIL_CONNECT,    /* refused, unreachable, name not found */
+    HTTP_FAIL_CONNECT, /* refused, unreachable, name not found */
     HTTP_FAIL_TLS,
     HTTP_FAIL_FIRST_BYTE, /* no answer within first_byte_ms */
     HTTP_FAIL_STALLED,    /* silence of stall_ms in the middle */
@@ -49,7 +57,8 @@ struct http_spec {
     /* Body bytes as they come; NULL: collected, see http_req_body. */
     void (*on_data)(struct http_req *r, const void *data, size_t len, void *arg);
     /* Exactly once, unless cancelled. failure NONE means a complete HTTP answer of any status. */
-    void (*on_done)(struct http_req *r, enum http_failure failure, const struct err *err, void *arg);
+    void (*on_done)(struct http_req *r, enum http_failure failure, const struct err *err,
+                    void *arg);
     void (*on_progress)(int64_t sent, int64_t total, void *arg); /* may be NULL */
     void *arg;
 };
@@ -58,7 +67,7 @@ struct http_spec {
 struct http_req *http_start(struct http *h, const struct http_spec *spec);
 void http_cancel(struct http_req *r); /* no callback follows; fine inside on_data */
 
-int http_req_status(const struct http_req *r); /* 0 before headers */
+int http_req_status(const struct http_req *r);                           /* 0 before headers */
 const char *http_req_header(const struct http_req *r, const char *name); /* last value, or NULL */
 const char *http_req_body(const struct http_req *r, size_t *ret_len);    /* when on_data is NULL */
 

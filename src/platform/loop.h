@@ -25,7 +25,7 @@ typedef void loop_fn(void *arg);
 
 struct loop *loop_new(void);
 void loop_free(struct loop *loop); /* NULL is fine, here and in every _free */
-void loop_run(struct loop *loop);  /* returns after loop_quit, or when nothing is left to wait for */
+void loop_run(struct loop *loop); /* returns after loop_quit, or when nothing is left to wait for */
 void loop_quit(struct loop *loop);
 int64_t loop_now_ms(const struct loop *loop); /* monotonic; frozen during one turn */
 
@@ -49,7 +49,8 @@ void loop_timer_in(struct loop_timer *t, int64_t delay_ms);
 void loop_timer_free(struct loop_timer *t);
 
 /* Readiness of a descriptor that the caller owns. Free before closing the descriptor; free is
- * fine inside its own callback. events: LOOP_READ | LOOP_WRITE; errors and hang-ups show as both. */
+ * fine inside its own callback. events: LOOP_READ | LOOP_WRITE; errors and hang-ups show as both.
+ */
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 typedef void loop_io_fn(int events, void *arg);
 struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn *fn, void *arg);

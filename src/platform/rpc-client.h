@@ -54,7 +54,7 @@ void rpc_request_pause(struct rpc_request *r, bool paused);
 /* One unary call from start to end on a loop of its own: for the CLI. The answer is owned by
  * the caller (protobuf_c_message_free_unpacked). */
 MUST_CHECK enum err_code rpc_client_unary(struct loop *loop, struct rpc_client *c,
-                                          const struct rpc_call_spec *spec,
-                                          ProtobufCMessage **ret, struct err *err);
+                                          const struct rpc_call_spec *spec, ProtobufCMessage **ret,
+                                          struct err *err);
 
 #endif

@@ -3,6 +3,8 @@
  *
  *   listener ──accept──▶ connection ──HEADERS+DATA──▶ call ──handler──▶ send* ──▶ finish
  *
+ * Nothing of the server may be freed from inside a handler: do that through loop_later.
+ *
  * What it takes care of: deadlines (grpc-timeout → DEADLINE_EXCEEDED), cancel, trailers-only
  * errors, percent-encoded messages, message and header limits, flow control, keep-alive pings,
  * GOAWAY drain, 404/405/415 for what is not gRPC, gzip refused with UNIMPLEMENTED and
@@ -16,8 +18,8 @@
 #ifndef PLATFORM_RPC_SERVER_H
 #define PLATFORM_RPC_SERVER_H
 
-#include <stdbool.h>
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -29,28 +31,32 @@ struct rpc_call;
 /* req: unpacked and freed by the server after the handler has returned. */
 typedef void rpc_handler_fn(struct rpc_call *call, const ProtobufCMessage *req, void *arg);
 
+typedef void rpc_ended_fn(struct rpc_call *call, void *arg);
+
 struct rpc_method {
     const char *name; /* "create": lower camelCase, case-sensitive */
     const ProtobufCMessageDescriptor *request;
     const ProtobufCMessageDescriptor *response;
     bool streams; /* the server sends any number of messages */
     rpc_handler_fn *fn;
+    bool client_streams;  /* fn is called for every message that the client sends … */
+    rpc_ended_fn *on_end; /* … and this when it sends no more; NULL: the call is finished */
 };
 
 struct rpc_service {
-    const char *name; /* "ai.stigmer.agentic.agent.v1.AgentCommandController" */
+    const char *name;                 /* "ai.stigmer.agentic.agent.v1.AgentCommandController" */
     const struct rpc_method *methods; /* ends with name == NULL; borrowed for the server's life */
 };
 
 struct rpc_limits {
-    size_t message_bytes;        /* 0: GRPC_MESSAGE_MAX */
-    size_t header_bytes;         /* 0: 16 KiB, all headers of one request together */
-    unsigned streams;            /* 0: 256 at once on one connection */
-    unsigned connections;        /* 0: 1024 */
-    size_t buffered_bytes;       /* 0: 256 KiB unsent per call before rpc_call_is_full */
-    unsigned nesting;            /* 0: 64 levels of submessage */
-    int64_t ping_after_ms;       /* 0: 30 s of silence, then a ping; unanswered as long: closed */
-    int64_t first_request_ms;    /* 0: 20 s for a new peer to send its preface and SETTINGS */
+    size_t message_bytes;     /* 0: GRPC_MESSAGE_MAX */
+    size_t header_bytes;      /* 0: 16 KiB, all headers of one request together */
+    unsigned streams;         /* 0: 256 at once on one connection */
+    unsigned connections;     /* 0: 1024 */
+    size_t buffered_bytes;    /* 0: 256 KiB unsent per call before rpc_call_is_full */
+    unsigned nesting;         /* 0: 64 levels of submessage */
+    int64_t ping_after_ms;    /* 0: 30 s of silence, then a ping; unanswered as long: closed */
+    int64_t first_request_ms; /* 0: 20 s for a new peer to send its preface and SETTINGS */
 };
 
 struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *limits);
@@ -73,9 +79,12 @@ void rpc_server_drain(struct rpc_server *s, int64_t grace_ms, loop_fn *done, voi
 
 unsigned rpc_server_connections(const struct rpc_server *s);
 
+/* The names of the services that answer on a gate; NULL past the last. */
+const char *rpc_server_service(const struct rpc_server *s, unsigned gates, size_t i);
+
 /* ---- a call ---- */
 const char *rpc_call_metadata(const struct rpc_call *c, const char *name); /* NULL when absent */
-bool rpc_call_peer_uid(const struct rpc_call *c, uid_t *ret); /* unix sockets only */
+bool rpc_call_peer_uid(const struct rpc_call *c, uid_t *ret);              /* unix sockets only */
 unsigned rpc_call_gate(const struct rpc_call *c);
 
 void rpc_call_send(struct rpc_call *c, const ProtobufCMessage *msg); /* packs at once */

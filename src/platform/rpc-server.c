@@ -1,0 +1,510 @@
+/* rpc-server.c — services, calls and drain; the connections are in rpc-conn.c. */
+#include "platform/rpc-server.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "platform/rpc-conn.h"
+#include "wire/grpc.h"
+#include "wire/pbcheck.h"
+
+struct service {
+    const struct rpc_service *table;
+    void *arg;
+    unsigned gates;
+};
+
+struct entry {
+    const struct rpc_method *method;
+    size_t service; /* index: the array may move */
+};
+
+struct rpc_server {
+    struct loop *loop;
+    struct rpc_limits limits;
+    struct rpc_conns *conns;
+    struct service *services;
+    size_t service_count;
+    struct map paths;   /* "/service/method" → struct entry, owned */
+    struct map by_name; /* service name → its index + 1 */
+    loop_fn *drained;
+    void *drained_arg;
+    struct loop_timer *grace;
+};
+
+struct rpc_call {
+    struct rpc_server *server;
+    struct h2_stream *stream;
+    const struct entry *entry;
+    ProtobufCMessage *request; /* owned: a unary request until the peer has ended */
+    struct loop_timer *deadline;
+    loop_fn *on_closed;
+    void *on_closed_arg;
+    loop_fn *on_drained;
+    void *on_drained_arg;
+    bool answered; /* response headers are out */
+    bool over;     /* its on_closed is running */
+};
+
+/* ---- calls ---- */
+
+static void call_free(struct rpc_call *c)
+{
+    h2_stream_set(c->stream, NULL);
+    if (c->request)
+        protobuf_c_message_free_unpacked(c->request, NULL);
+    loop_timer_free(c->deadline);
+    free(c);
+}
+
+static void call_tell_closed(struct rpc_call *c)
+{
+    c->over = true;
+    if (c->on_closed)
+        c->on_closed(c->on_closed_arg);
+}
+
+#define STATUS_FIELDS 7
+
+struct status_text {
+    char number[16];
+    struct buf message, hint;
+};
+
+/* The fields of a status; those of an answer without a body first. */
+static size_t status_fields(struct h2_field f[STATUS_FIELDS], struct status_text *t, bool only,
+                            const char *http_status, const struct err *err)
+{
+    size_t n = 0;
+    if (only) {
+        f[n++] = (struct h2_field){":status", http_status};
+        f[n++] = (struct h2_field){"content-type", "application/grpc"};
+    }
+    snprintf(t->number, sizeof t->number, "%d", err ? err_code_grpc(err->code) : GRPC_OK);
+    f[n++] = (struct h2_field){"grpc-status", t->number};
+    if (!err)
+        return n;
+    grpc_percent_encode(err->msg, &t->message);
+    f[n++] = (struct h2_field){"grpc-message", buf_text(&t->message)};
+    f[n++] = (struct h2_field){"stigmer-code", err_code_name(err->code)};
+    if (err->hint[0]) {
+        grpc_percent_encode(err->hint, &t->hint);
+        f[n++] = (struct h2_field){"stigmer-hint", buf_text(&t->hint)};
+    }
+    return n;
+}
+
+static void stream_fail(struct h2_stream *s, const char *http_status, const struct err *err)
+{
+    struct h2_field f[STATUS_FIELDS + 1];
+    struct status_text t = {0};
+    size_t n = status_fields(f, &t, true, http_status, err);
+    f[n++] = (struct h2_field){"grpc-accept-encoding", "identity"};
+    h2_stream_answer(s, f, n, true);
+    buf_done(&t.message);
+    buf_done(&t.hint);
+}
+
+static void call_end(struct rpc_call *c, const struct err *err)
+{
+    struct h2_stream *s = c->stream;
+    if (c->over)
+        return;
+    if (!c->answered && err) {
+        stream_fail(s, "200", err);
+    } else {
+        struct h2_field f[STATUS_FIELDS];
+        struct status_text t = {0};
+        size_t n = status_fields(f, &t, !c->answered, "200", err);
+        if (c->answered)
+            h2_stream_end(s, f, n);
+        else
+            h2_stream_answer(s, f, n, true);
+        buf_done(&t.message);
+        buf_done(&t.hint);
+    }
+    rpc_conn_touch(s);
+    call_free(c);
+}
+
+void rpc_call_send(struct rpc_call *c, const ProtobufCMessage *msg)
+{
+    static const struct h2_field head[] = {{":status", "200"},
+                                           {"content-type", "application/grpc"}};
+    if (c->over)
+        return;
+    if (!c->answered) {
+        c->answered = true;
+        h2_stream_answer(c->stream, head, 2, false);
+    }
+    uint8_t *to = h2_stream_message(c->stream, protobuf_c_message_get_packed_size(msg));
+    protobuf_c_message_pack(msg, to);
+    rpc_conn_touch(c->stream);
+}
+
+void rpc_call_finish(struct rpc_call *c)
+{
+    call_end(c, NULL);
+}
+
+void rpc_call_fail(struct rpc_call *c, const struct err *err)
+{
+    call_end(c, err);
+}
+
+void rpc_call_reply(struct rpc_call *c, const ProtobufCMessage *msg)
+{
+    rpc_call_send(c, msg);
+    rpc_call_finish(c);
+}
+
+const char *rpc_call_metadata(const struct rpc_call *c, const char *name)
+{
+    return h2_stream_header(c->stream, name);
+}
+
+bool rpc_call_peer_uid(const struct rpc_call *c, uid_t *ret)
+{
+    return rpc_conn_uid(c->stream, ret);
+}
+
+unsigned rpc_call_gate(const struct rpc_call *c)
+{
+    return rpc_conn_gates(c->stream);
+}
+
+bool rpc_call_is_full(const struct rpc_call *c)
+{
+    return h2_stream_is_full(c->stream);
+}
+
+void rpc_call_on_drained(struct rpc_call *c, loop_fn *fn, void *arg)
+{
+    c->on_drained = fn;
+    c->on_drained_arg = arg;
+}
+
+void rpc_call_on_closed(struct rpc_call *c, loop_fn *fn, void *arg)
+{
+    c->on_closed = fn;
+    c->on_closed_arg = arg;
+}
+
+static void on_deadline(void *arg)
+{
+    struct rpc_call *c = arg;
+    struct err err;
+    err_set(&err, ERR_TIMEOUT, "deadline exceeded");
+    call_tell_closed(c);
+    c->over = false;
+    call_end(c, &err);
+}
+
+/* ---- what a connection tells ---- */
+
+static enum err_code find_method(struct rpc_server *s, struct h2_stream *stream,
+                                 const struct entry **ret, struct err *err)
+{
+    char service[256];
+    const char *path = h2_stream_header(stream, ":path");
+    const char *slash = path && path[0] == '/' ? strchr(path + 1, '/') : NULL;
+    if (!slash || (size_t)(slash - path) > sizeof service)
+        return err_set(err, ERR_UNSUPPORTED, "malformed method name %.200s", path ? path : "");
+    memcpy(service, path + 1, (size_t)(slash - path - 1));
+    service[slash - path - 1] = '\0';
+    size_t index = (size_t)(uintptr_t)map_get(&s->by_name, service);
+    if (!index || !(s->services[index - 1].gates & rpc_conn_gates(stream)))
+        return err_set(err, ERR_UNSUPPORTED, "unknown service %s", service);
+    *ret = map_get(&s->paths, path);
+    if (!*ret)
+        return err_set(err, ERR_UNSUPPORTED, "unknown method %.200s for service %s", slash + 1,
+                       service);
+    return ERR_OK;
+}
+
+static bool is_grpc_type(const char *type)
+{
+    static const char want[] = "application/grpc";
+    if (!type || strncmp(type, want, sizeof want - 1) != 0)
+        return false;
+    char after = type[sizeof want - 1];
+    return after == '\0' || after == '+' || after == ';';
+}
+
+static enum err_code check_headers(struct rpc_server *s, struct h2_stream *stream,
+                                   const struct entry **ret, int64_t *ret_timeout_ms,
+                                   struct err *err)
+{
+    const char *encoding = h2_stream_header(stream, "grpc-encoding");
+    const char *timeout = h2_stream_header(stream, "grpc-timeout");
+    enum err_code rc = ERR_OK;
+    if (h2_stream_headers_too_big(stream))
+        return err_set(err, ERR_LIMIT, "the request's headers are larger than %zu bytes",
+                       s->limits.header_bytes);
+    rc = find_method(s, stream, ret, err);
+    if (!rc && encoding && strcmp(encoding, "identity") != 0)
+        rc = err_set(err, ERR_UNSUPPORTED, "grpc-encoding %.40s is not supported, only identity is",
+                     encoding);
+    if (!rc && timeout)
+        rc = grpc_timeout_parse(timeout, strlen(timeout), ret_timeout_ms, err);
+    return rc;
+}
+
+static void on_headers(struct h2_stream *stream, void *arg)
+{
+    struct rpc_server *s = arg;
+    struct err err;
+    const struct entry *entry = NULL;
+    int64_t timeout_ms = -1;
+    const char *method = h2_stream_header(stream, ":method");
+    if (!h2_stream_headers_too_big(stream) && (!method || strcmp(method, "POST") != 0)) {
+        err_set(&err, ERR_INTERNAL, "gRPC needs the method POST, not %.40s", method ? method : "");
+        stream_fail(stream, "405", &err);
+    } else if (!h2_stream_headers_too_big(stream) &&
+               !is_grpc_type(h2_stream_header(stream, "content-type"))) {
+        err_set(&err, ERR_INVALID, "the content-type is not application/grpc");
+        stream_fail(stream, "415", &err);
+    } else if (check_headers(s, stream, &entry, &timeout_ms, &err)) {
+        stream_fail(stream, "200", &err);
+    } else {
+        struct rpc_call *c = mem_new(sizeof *c);
+        c->server = s;
+        c->stream = stream;
+        c->entry = entry;
+        h2_stream_set(stream, c);
+        if (timeout_ms >= 0) {
+            c->deadline = loop_timer_new(s->loop, on_deadline, c);
+            loop_timer_in(c->deadline, timeout_ms);
+        }
+    }
+}
+
+static enum err_code unpack(const struct rpc_call *c, const uint8_t *data, size_t len,
+                            ProtobufCMessage **ret, struct err *err)
+{
+    const ProtobufCMessageDescriptor *d = c->entry->method->request;
+    enum err_code rc = pbcheck(d, data, len, c->server->limits.nesting, err);
+    if (rc)
+        return err_wrap(err, rc, "the request is not a valid %s", d->name);
+    *ret = protobuf_c_message_unpack(d, NULL, len, data);
+    if (!*ret)
+        return err_set(err, ERR_INVALID, "the request is not a valid %s", d->name);
+    return ERR_OK;
+}
+
+static void on_message(struct h2_stream *stream, const uint8_t *data, size_t len, bool compressed,
+                       void *arg)
+{
+    struct rpc_server *s = arg;
+    struct rpc_call *c = h2_stream_user(stream);
+    ProtobufCMessage *req = NULL;
+    struct err err;
+    enum err_code rc = ERR_OK;
+    if (compressed)
+        rc = err_set(&err, ERR_UNSUPPORTED, "compressed messages are not supported");
+    else if (c->request)
+        rc = err_set(&err, ERR_INVALID, "this method takes one message and got more");
+    else
+        rc = unpack(c, data, len, &req, &err);
+    if (rc) {
+        if (c->on_closed)
+            call_tell_closed(c);
+        c->over = false;
+        call_end(c, &err);
+    } else if (c->entry->method->client_streams) {
+        c->entry->method->fn(c, req, s->services[c->entry->service].arg);
+        protobuf_c_message_free_unpacked(req, NULL);
+    } else {
+        c->request = req;
+    }
+}
+
+static void on_broken(struct h2_stream *stream, const struct err *err, void *arg)
+{
+    (void)arg;
+    struct rpc_call *c = h2_stream_user(stream);
+    if (!c)
+        return;
+    call_tell_closed(c);
+    c->over = false;
+    call_end(c, err);
+}
+
+static void on_end(struct h2_stream *stream, void *arg)
+{
+    struct rpc_server *s = arg;
+    struct rpc_call *c = h2_stream_user(stream);
+    if (!c)
+        return;
+    const struct entry *e = c->entry;
+    void *service_arg = s->services[e->service].arg;
+    if (e->method->client_streams) {
+        if (e->method->on_end)
+            e->method->on_end(c, service_arg);
+        else
+            rpc_call_finish(c);
+    } else if (!c->request) {
+        struct err err;
+        err_set(&err, ERR_INVALID, "this method takes one message and got none");
+        call_end(c, &err);
+    } else {
+        ProtobufCMessage *req = c->request;
+        c->request = NULL;
+        e->method->fn(c, req, service_arg);
+        protobuf_c_message_free_unpacked(req, NULL);
+    }
+}
+
+static void on_closed(struct h2_stream *stream, uint32_t error, void *arg)
+{
+    (void)arg;
+    (void)error;
+    struct rpc_call *c = h2_stream_user(stream);
+    if (!c)
+        return;
+    call_tell_closed(c);
+    call_free(c);
+}
+
+static void on_drained(struct h2_stream *stream, void *arg)
+{
+    (void)arg;
+    struct rpc_call *c = h2_stream_user(stream);
+    if (!c || !c->on_drained)
+        return;
+    loop_fn *fn = c->on_drained;
+    c->on_drained = NULL;
+    fn(c->on_drained_arg);
+}
+
+static void on_goaway(void *arg)
+{
+    (void)arg;
+}
+
+/* ---- the server ---- */
+
+static void drain_done(struct rpc_server *s)
+{
+    loop_fn *fn = s->drained;
+    if (!fn)
+        return;
+    s->drained = NULL;
+    loop_timer_free(s->grace);
+    s->grace = NULL;
+    loop_later(s->loop, fn, s->drained_arg);
+}
+
+static void on_no_connections(void *arg)
+{
+    drain_done(arg);
+}
+
+struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *limits)
+{
+    static const struct h2_events events = {
+        .headers = on_headers,
+        .message = on_message,
+        .broken = on_broken,
+        .end = on_end,
+        .closed = on_closed,
+        .drained = on_drained,
+        .goaway = on_goaway,
+    };
+    struct rpc_server *s = mem_new(sizeof *s);
+    struct rpc_limits l = limits ? *limits : (struct rpc_limits){0};
+    l.message_bytes = l.message_bytes ? l.message_bytes : GRPC_MESSAGE_MAX;
+    l.header_bytes = l.header_bytes ? l.header_bytes : 16 << 10;
+    l.streams = l.streams ? l.streams : 256;
+    l.connections = l.connections ? l.connections : 1024;
+    l.buffered_bytes = l.buffered_bytes ? l.buffered_bytes : 256 << 10;
+    l.nesting = l.nesting ? l.nesting : 64;
+    l.ping_after_ms = l.ping_after_ms ? l.ping_after_ms : 30000;
+    l.first_request_ms = l.first_request_ms ? l.first_request_ms : 20000;
+    s->loop = loop;
+    s->limits = l;
+    s->conns = rpc_conns_new(loop, &s->limits, &events, on_no_connections, s);
+    return s;
+}
+
+void rpc_server_free(struct rpc_server *s)
+{
+    if (!s)
+        return;
+    s->drained = NULL;
+    rpc_conns_free(s->conns);
+    loop_timer_free(s->grace);
+    void *value;
+    const char *key;
+    for (size_t i = 0; map_next(&s->paths, &i, &key, &value);)
+        free(value);
+    map_done(&s->paths);
+    map_done(&s->by_name);
+    free(s->services);
+    free(s);
+}
+
+void rpc_server_add(struct rpc_server *s, const struct rpc_service *service, void *arg)
+{
+    size_t at = s->service_count++;
+    s->services = mem_grow(s->services, s->service_count, sizeof *s->services);
+    s->services[at] = (struct service){.table = service, .arg = arg, .gates = RPC_GATE_API};
+    map_put(&s->by_name, service->name, (void *)(uintptr_t)(at + 1));
+    for (const struct rpc_method *m = service->methods; m->name; m++) {
+        char path[512];
+        bool fits = str_format(path, sizeof path, "/%s/%s", service->name, m->name);
+        assert(fits);
+        (void)fits;
+        struct entry *e = mem_new(sizeof *e);
+        e->method = m;
+        e->service = at;
+        free(map_put(&s->paths, path, e));
+    }
+}
+
+void rpc_server_restrict(struct rpc_server *s, const char *service, unsigned gates)
+{
+    size_t index = (size_t)(uintptr_t)map_get(&s->by_name, service);
+    assert(index);
+    if (index)
+        s->services[index - 1].gates = gates;
+}
+
+const char *rpc_server_service(const struct rpc_server *s, unsigned gates, size_t i)
+{
+    for (size_t k = 0; k < s->service_count; k++)
+        if ((s->services[k].gates & gates) && i-- == 0)
+            return s->services[k].table->name;
+    return NULL;
+}
+
+void rpc_server_listen(struct rpc_server *s, int take_fd, unsigned gates)
+{
+    rpc_conns_listen(s->conns, take_fd, gates);
+}
+
+unsigned rpc_server_connections(const struct rpc_server *s)
+{
+    return rpc_conns_count(s->conns);
+}
+
+static void on_grace_over(void *arg)
+{
+    struct rpc_server *s = arg;
+    rpc_conns_close_all(s->conns);
+    drain_done(s);
+}
+
+void rpc_server_drain(struct rpc_server *s, int64_t grace_ms, loop_fn *done, void *arg)
+{
+    s->drained = done;
+    s->drained_arg = arg;
+    s->grace = loop_timer_new(s->loop, on_grace_over, s);
+    loop_timer_in(s->grace, grace_ms);
+    rpc_conns_drain(s->conns);
+    if (rpc_conns_count(s->conns) == 0)
+        drain_done(s);
+}
