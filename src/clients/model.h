@@ -32,13 +32,13 @@ struct model_tool_call {
 /* One message of the conversation, oldest first. */
 struct model_message {
     enum model_role role;
-    const char *text;                      /* may be "" for an assistant turn of calls only */
-    const struct model_tool_call *calls;   /* MODEL_ASSISTANT */
+    const char *text;                    /* may be "" for an assistant turn of calls only */
+    const struct model_tool_call *calls; /* MODEL_ASSISTANT */
     size_t call_count;
-    const char *call_id;                   /* MODEL_TOOL: which call this answers */
-    const char *tool_name;                 /* MODEL_TOOL */
-    bool is_error;                         /* MODEL_TOOL */
-    const char *provider_state;            /* MODEL_ASSISTANT: model_turn.provider_state, or NULL */
+    const char *call_id;        /* MODEL_TOOL: which call this answers */
+    const char *tool_name;      /* MODEL_TOOL */
+    bool is_error;              /* MODEL_TOOL */
+    const char *provider_state; /* MODEL_ASSISTANT: model_turn.provider_state, or NULL */
 };
 
 struct model_tool {
@@ -63,9 +63,10 @@ struct model_request {
     int64_t stall_ms;          /* 0: 2 min */
     const char *cassette;      /* NULL: send for real. Text of a cassette file */
     size_t cassette_len;
-    unsigned exchange;         /* which recorded answer, from 0 */
+    unsigned exchange; /* which recorded answer, from 0 */
 };
 
+/* input_tokens is all of the input, cached or not, with every provider. */
 struct model_usage {
     int64_t input_tokens, output_tokens, cache_read_tokens, cache_write_tokens;
 };
@@ -91,9 +92,9 @@ enum model_fault {
     MODEL_FAULT_CONNECT,    /* no connection */
     MODEL_FAULT_FIRST_BYTE,
     MODEL_FAULT_STALLED,
-    MODEL_FAULT_BROKEN,     /* stream cut, or not what the format allows */
-    MODEL_FAULT_TOO_LARGE,  /* answer over our limit; no retry */
-    MODEL_FAULT_CASSETTE    /* the recording has no such answer; no retry */
+    MODEL_FAULT_BROKEN,    /* stream cut, or not what the format allows */
+    MODEL_FAULT_TOO_LARGE, /* answer over our limit; no retry */
+    MODEL_FAULT_CASSETTE   /* the recording has no such answer; no retry */
 };
 const char *model_fault_name(enum model_fault f);
 bool model_fault_is_retryable(enum model_fault f);
@@ -110,7 +111,7 @@ struct model_events {
     void (*on_text)(const char *text, size_t len, void *arg); /* UTF-8, whole characters */
     void (*on_done)(struct model_turn *turn, void *arg);      /* may take what it wants out */
     void (*on_fail)(const struct model_failure *f, void *arg);
-    void (*on_record)(const char *line, void *arg);           /* NULL: not recorded */
+    void (*on_record)(const char *line, void *arg); /* NULL: not recorded */
     void *arg;
 };
 
