@@ -12,8 +12,8 @@ struct tooldef {
     const char *name;
     const char *description;
     const char *schema_json;
-    bool effect;   /* must never silently run twice; pure tools run again after a crash */
-    bool in_loop;  /* carried out by the agent loop itself (write_todos), not by a tool host */
+    bool effect;  /* must never silently run twice; pure tools run again after a crash */
+    bool in_loop; /* carried out by the agent loop itself (write_todos), not by a tool host */
 };
 
 const struct tooldef *tooldef_all(size_t *ret_count);

@@ -1,0 +1,63 @@
+/* agent-state.h — what the agent loop remembers. Shared by agent.c (decides) and
+ * agent-conversation.c (reads); nobody else includes it. */
+#ifndef CORE_AGENT_STATE_H
+#define CORE_AGENT_STATE_H
+
+#include "base/map.h"
+#include "core/agent.h"
+
+#define AGENT_RESULT_MAX ((size_t)256 << 10) /* bytes of a tool result that are kept */
+
+/* A call of the current turn. */
+struct agent_call {
+    const Exec__ToolRequest *req; /* borrowed from the journal */
+    unsigned repeats;             /* how many times in a row this very call was made */
+    uint64_t started_seq;         /* 0: not yet */
+    bool effect;                  /* as tool_started says */
+    bool inherited;               /* started before this runner had the run */
+    bool running;                 /* handed out, not ended */
+    bool finished;
+};
+
+struct agent {
+    char *provider, *model; /* owned */
+    uint64_t epoch;
+    uint32_t max_turns;
+    int64_t max_tokens, max_duration_ms, context_tokens, max_output_tokens;
+    size_t overhead_bytes;
+    char **history; /* owned: message, answer, message, … */
+    size_t history_count;
+
+    Exec__Event **events; /* owned: the journal, event i has seq i + 1 */
+    size_t event_count, event_cap;
+    uint64_t acked;
+
+    /* the fold */
+    const Exec__Submitted *submitted;
+    const Exec__TurnFinished *last_turn;
+    uint32_t turn, attempt, finished_turns;
+    bool turn_open;                                /* turn_started without turn_finished */
+    const Exec__CancelRequested *cancel_requested; /* NULL: not */
+    bool over;
+    int64_t tokens;
+    int64_t claimed_ms;              /* first claim; 0: none seen */
+    uint32_t empty_turns, cut_turns; /* in a row */
+    size_t tool_results;             /* tools that ran, or may have */
+    struct map call_ids;             /* every call id so far */
+    struct agent_call *calls;        /* owned: of last_turn */
+    size_t call_count;
+    const Exec__ToolRequest *previous_call; /* the one made last */
+    unsigned previous_repeats;
+
+    /* what is in flight */
+    bool started, parked, model_running, finish_told;
+    unsigned squeeze;             /* times the provider said the conversation is too long */
+    struct agent_action *actions; /* owned queue */
+    size_t action_first, action_count, action_cap;
+};
+
+/* Is this the text of the turn the loop asks to go on with? */
+bool agent_turn_is_empty(const Exec__TurnFinished *t);
+bool agent_turn_is_cut(const Exec__TurnFinished *t);
+
+#endif
