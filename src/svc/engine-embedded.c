@@ -1,0 +1,805 @@
+#include "svc/engine-embedded.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+enum item_state { ITEM_QUEUED, ITEM_ASSIGNED, ITEM_CLAIMED, ITEM_CLOSING };
+
+/* An execution that has not ended. */
+struct item {
+    struct engine_embedded *engine;        /* borrowed */
+    struct item *next;                     /* in engine->items, by submission */
+    char *id, *session_id;                 /* owned */
+    char *runner_id;                       /* owned; NULL: nobody's */
+    struct engine_embedded_runner *runner; /* borrowed; NULL while its stream is closed */
+    char *cancel_by, *cancel_reason;       /* owned; NULL: nobody wants that */
+    enum item_state state;
+    uint64_t epoch;
+    int64_t deadline; /* of the lease, or of the claim that must follow an assignment */
+    unsigned lost;
+    bool forgotten; /* deleted: goes at the next chance */
+};
+
+struct engine_embedded_runner {
+    struct engine_embedded *engine;      /* borrowed */
+    struct engine_embedded_runner *next; /* in engine->runners */
+    char *id;                            /* owned */
+    unsigned slots, used;
+    struct engine_embedded_runner_ops ops;
+    void *arg;
+};
+
+struct engine_embedded {
+    struct engine base;
+    struct loop *loop;       /* borrowed */
+    struct store *store;     /* borrowed */
+    struct journal *journal; /* borrowed */
+    struct engine_embedded_config config;
+    struct item *items, **items_tail; /* owned */
+    struct map by_id;                 /* execution id → struct item */
+    struct map by_session;            /* session id → the item that runs */
+    struct engine_embedded_runner *runners;
+    struct loop_timer *timer; /* the next deadline */
+    bool pumping, pump_again;
+    bool draining;
+    struct loop_timer *drain_timer;
+    loop_fn *drain_done;
+    void *drain_arg;
+};
+
+static void pump(struct engine_embedded *e);
+static void arm(struct engine_embedded *e);
+
+static struct engine_embedded *self(struct engine *base)
+{
+    return (struct engine_embedded *)base; /* base is the first member */
+}
+
+/* ---- items -------------------------------------------------------------------------------------
+ */
+
+static struct item *find(const struct engine_embedded *e, const char *id)
+{
+    return map_get(&e->by_id, id);
+}
+
+static struct item *add_item(struct engine_embedded *e, const char *id, const char *session_id)
+{
+    struct item *it = mem_new(sizeof *it);
+
+    it->engine = e;
+    it->id = mem_str(id);
+    it->session_id = mem_str(session_id);
+    it->deadline = INT64_MAX;
+    *e->items_tail = it;
+    e->items_tail = &it->next;
+    map_put(&e->by_id, id, it);
+    return it;
+}
+
+static void release_slot(struct item *it)
+{
+    if (it->runner)
+        it->runner->used--;
+    it->runner = NULL;
+    if (map_get(&it->engine->by_session, it->session_id) == it)
+        map_remove(&it->engine->by_session, it->session_id);
+}
+
+static void free_item(struct item *it)
+{
+    free(it->id);
+    free(it->session_id);
+    free(it->runner_id);
+    free(it->cancel_by);
+    free(it->cancel_reason);
+    free(it);
+}
+
+static void drop_item(struct item *it)
+{
+    struct engine_embedded *e = it->engine;
+
+    release_slot(it);
+    map_remove(&e->by_id, it->id);
+    for (struct item **p = &e->items; *p; p = &(*p)->next)
+        if (*p == it) {
+            *p = it->next;
+            if (e->items_tail == &it->next)
+                e->items_tail = p;
+            break;
+        }
+    free_item(it);
+}
+
+static void set_owned(char **field, const char *value)
+{
+    free(*field);
+    *field = value ? mem_str(value) : NULL;
+}
+
+/* ---- drain -------------------------------------------------------------------------------------
+ */
+
+static void end_drain(void *arg)
+{
+    struct engine_embedded *e = arg;
+    loop_fn *done = e->drain_done;
+
+    e->drain_done = NULL;
+    loop_timer_free(e->drain_timer);
+    e->drain_timer = NULL;
+    if (done)
+        done(e->drain_arg);
+}
+
+static bool anything_runs(const struct engine_embedded *e)
+{
+    for (const struct item *it = e->items; it; it = it->next)
+        if (it->runner)
+            return true;
+    return false;
+}
+
+static void check_drained(struct engine_embedded *e)
+{
+    if (e->drain_done && !anything_runs(e))
+        loop_timer_in(e->drain_timer, 0);
+}
+
+static void drain(struct engine *base, int64_t grace_ms, loop_fn *done, void *arg)
+{
+    struct engine_embedded *e = self(base);
+
+    e->draining = true;
+    e->drain_done = done;
+    e->drain_arg = arg;
+    if (!e->drain_timer)
+        e->drain_timer = loop_timer_new(e->loop, end_drain, e);
+    loop_timer_in(e->drain_timer, grace_ms);
+    for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
+        r->ops.drain(grace_ms, r->arg);
+    check_drained(e);
+}
+
+/* ---- writing for nobody: cancel and give up -----------------------------------------------------
+ */
+
+struct closing {
+    struct engine_embedded *engine; /* borrowed */
+    char *id;                       /* owned */
+};
+
+static void on_closed(const struct err *err, uint64_t last_seq, void *arg)
+{
+    struct closing *c = arg;
+    struct item *it = find(c->engine, c->id);
+
+    (void)last_seq;
+    if (err && err->code != ERR_STATE && err->code != ERR_NOT_FOUND) {
+        log_error("execution could not be closed", "run", c->id, "why", err->msg);
+        if (it) {
+            it->state = ITEM_QUEUED;
+            it->deadline = loop_now_ms(c->engine->loop) + c->engine->config.lease_ms;
+        }
+    } else if (it) {
+        drop_item(it);
+    }
+    pump(c->engine);
+    check_drained(c->engine);
+    free(c->id);
+    free(c);
+}
+
+static void close_with(struct item *it, Exec__Event *const *events, size_t count)
+{
+    struct engine_embedded *e = it->engine;
+    struct closing *c = mem_new(sizeof *c);
+
+    release_slot(it);
+    it->state = ITEM_CLOSING;
+    it->deadline = INT64_MAX;
+    c->engine = e;
+    c->id = mem_str(it->id);
+    journal_append(e->journal, it->id, JOURNAL_SERVER, events, count, on_closed, c);
+}
+
+static void close_cancelled(struct item *it)
+{
+    Exec__Event ask = EXEC__EVENT__INIT, end = EXEC__EVENT__INIT;
+    Exec__CancelRequested r = EXEC__CANCEL_REQUESTED__INIT;
+    Exec__Cancelled c = EXEC__CANCELLED__INIT;
+
+    r.by = it->cancel_by;
+    r.reason = it->cancel_reason;
+    c.reason = it->cancel_reason;
+    ask.kind_case = EXEC__EVENT__KIND_CANCEL_REQUESTED;
+    ask.cancel_requested = &r;
+    end.kind_case = EXEC__EVENT__KIND_CANCELLED;
+    end.cancelled = &c;
+    ask.at_ms = end.at_ms = clock_wall_ms();
+    log_info("execution cancelled", "run", it->id, "by", it->cancel_by);
+    close_with(it, (Exec__Event *[]){&ask, &end}, 2);
+}
+
+static void close_failed(struct item *it)
+{
+    Exec__Event end = EXEC__EVENT__INIT;
+    Exec__Failed f = EXEC__FAILED__INIT;
+    char class[] = "runner", message[256];
+
+    snprintf(message, sizeof message,
+             "the runner was lost %u times in a row without completing a step of this run; it is "
+             "not tried again. 'stigmer server logs -c agent-runner' may say why",
+             it->lost);
+    f.class_ = class;
+    f.message = message;
+    end.kind_case = EXEC__EVENT__KIND_FAILED;
+    end.failed = &f;
+    end.at_ms = clock_wall_ms();
+    log_warn("execution given up", "run", it->id, "lost", log_int(it->lost));
+    close_with(it, (Exec__Event *[]){&end}, 1);
+}
+
+/* ---- losing a lease -----------------------------------------------------------------------------
+ */
+
+struct requeue {
+    struct engine_embedded *engine; /* borrowed */
+    char *id;                       /* owned */
+    Exec__Event *notice;            /* owned */
+    size_t first;
+};
+
+static enum err_code requeue_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct requeue *q = arg;
+    enum err_code code = journal_tx_requeue(db, q->id, err);
+
+    if (!code)
+        code = journal_tx_append(db, q->id, JOURNAL_SERVER, &q->notice, 1, &q->first, err);
+    return code;
+}
+
+static void requeue_done(const struct err *err, void *arg)
+{
+    struct requeue *q = arg;
+    struct engine_embedded *e = q->engine;
+    struct item *it = find(e, q->id);
+
+    if (!err)
+        journal_committed(e->journal, q->id, &q->notice, 1);
+    if (it && it->state == ITEM_CLOSING) {
+        if (err && (err->code == ERR_STATE || err->code == ERR_NOT_FOUND)) {
+            drop_item(it);
+        } else {
+            it->state = ITEM_QUEUED;
+            it->deadline = err ? loop_now_ms(e->loop) + e->config.lease_ms : INT64_MAX;
+        }
+    }
+    if (err && err->code != ERR_STATE && err->code != ERR_NOT_FOUND)
+        log_error("execution could not be queued again", "run", q->id, "why", err->msg);
+    exec__event__free_unpacked(q->notice, NULL);
+    free(q->id);
+    free(q);
+    pump(e);
+    check_drained(e);
+}
+
+static void lose_claim(struct item *it)
+{
+    struct requeue *q = mem_new(sizeof *q);
+
+    it->lost++;
+    release_slot(it);
+    set_owned(&it->runner_id, NULL);
+    if (it->cancel_by) {
+        close_cancelled(it);
+        return;
+    }
+    if (it->lost >= it->engine->config.lost_max) {
+        close_failed(it);
+        return;
+    }
+    log_warn("runner lost; execution is queued again", "run", it->id);
+    it->state = ITEM_CLOSING; /* until the row says queued */
+    it->deadline = INT64_MAX;
+    q->engine = it->engine;
+    q->id = mem_str(it->id);
+    q->notice = mem_new(sizeof *q->notice);
+    exec__event__init(q->notice);
+    q->notice->kind_case = EXEC__EVENT__KIND_NOTICE;
+    q->notice->at_ms = clock_wall_ms();
+    q->notice->notice = mem_new(sizeof *q->notice->notice);
+    exec__notice__init(q->notice->notice);
+    q->notice->notice->text = mem_str("the runner was lost; the run goes on from its last step");
+    store_submit(it->engine->store, requeue_job, requeue_done, q);
+}
+
+static void lose(struct item *it)
+{
+    if (it->state == ITEM_CLAIMED) {
+        lose_claim(it);
+    } else if (it->state == ITEM_ASSIGNED) { /* nothing was begun: silently back */
+        release_slot(it);
+        set_owned(&it->runner_id, NULL);
+        it->state = ITEM_QUEUED;
+        it->deadline = INT64_MAX;
+    } else if (it->state == ITEM_QUEUED) {
+        it->deadline = INT64_MAX; /* a pause after an error is over */
+    }
+}
+
+static void on_timer(void *arg)
+{
+    struct engine_embedded *e = arg;
+    int64_t now = loop_now_ms(e->loop);
+    struct item *it = e->items;
+
+    while (it) {
+        struct item *next = it->next; /* losing frees nothing at once */
+        if (it->deadline <= now)
+            lose(it);
+        it = next;
+    }
+    pump(e);
+}
+
+static void arm(struct engine_embedded *e)
+{
+    int64_t first = INT64_MAX;
+
+    for (const struct item *it = e->items; it; it = it->next)
+        if (it->deadline < first)
+            first = it->deadline;
+    loop_timer_at(e->timer, first);
+}
+
+/* ---- assigning ----------------------------------------------------------------------------------
+ */
+
+static struct engine_embedded_runner *free_runner(struct engine_embedded *e)
+{
+    struct engine_embedded_runner *best = NULL;
+
+    for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
+        if (r->used < r->slots && (!best || r->slots - r->used > best->slots - best->used))
+            best = r;
+    return best;
+}
+
+static void assign(struct item *it, struct engine_embedded_runner *r)
+{
+    struct engine_embedded *e = it->engine;
+
+    it->state = ITEM_ASSIGNED;
+    it->runner = r;
+    r->used++;
+    set_owned(&it->runner_id, r->id);
+    it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
+    map_put(&e->by_session, it->session_id, it);
+    log_debug("execution assigned", "run", it->id, "runner", r->id);
+    r->ops.assign(it->id, r->arg);
+}
+
+static void pump_once(struct engine_embedded *e)
+{
+    struct item *it = e->items;
+
+    while (it) {
+        struct item *next = it->next;
+        struct engine_embedded_runner *r;
+        if (it->state == ITEM_QUEUED && it->forgotten) {
+            drop_item(it);
+        } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && it->cancel_by) {
+            close_cancelled(it);
+        } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && !e->draining &&
+                   !map_get(&e->by_session, it->session_id) && (r = free_runner(e))) {
+            assign(it, r);
+        }
+        it = next;
+    }
+}
+
+/* Gives queued work to free runners. A runner's callback may come back here: then once more. */
+static void pump(struct engine_embedded *e)
+{
+    e->pump_again = true;
+    if (e->pumping)
+        return;
+    e->pumping = true;
+    while (e->pump_again) {
+        e->pump_again = false;
+        pump_once(e);
+    }
+    e->pumping = false;
+    arm(e);
+}
+
+/* ---- the engine's interface
+ * ---------------------------------------------------------------------- */
+
+static void submit(struct engine *base, const char *id)
+{
+    struct engine_embedded *e = self(base);
+    struct journal_head head;
+    struct err err;
+
+    if (find(e, id))
+        return;
+    if (journal_head(e->journal, id, &head, &err)) {
+        log_error("a submitted execution cannot be read", "run", id, "why", err.msg);
+        return;
+    }
+    if (head.state == JOURNAL_ENDED)
+        return;
+    add_item(e, id, head.session_id);
+    pump(e);
+}
+
+static void forget(struct engine *base, const char *id)
+{
+    struct engine_embedded *e = self(base);
+    struct item *it = find(e, id);
+
+    if (!it)
+        return;
+    if (it->runner)
+        it->runner->ops.cancel(it->id, "deleted", it->runner->arg);
+    drop_item(it);
+    pump(e);
+}
+
+struct cancelling {
+    struct engine_embedded *engine; /* borrowed */
+    char *id, *by, *reason;         /* owned */
+    engine_done_fn *done;
+    void *arg;
+};
+
+static enum err_code cancel_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct cancelling *c = arg;
+    struct journal_head head;
+    enum err_code code = journal_tx_head(db, c->id, &head, err);
+
+    if (code)
+        return code;
+    if (head.state == JOURNAL_ENDED)
+        return err_set(err, ERR_STATE, "execution '%.80s' has ended already", c->id);
+    return journal_tx_ask_cancel(db, c->id, c->by, c->reason, err);
+}
+
+static void cancel_written(const struct err *err, void *arg)
+{
+    struct cancelling *c = arg;
+    struct item *it = find(c->engine, c->id);
+
+    if (!err && it && !it->cancel_by) {
+        it->cancel_by = mem_str(c->by);
+        it->cancel_reason = mem_str(c->reason);
+        if (it->runner)
+            it->runner->ops.cancel(it->id, it->cancel_reason, it->runner->arg);
+    }
+    if (c->done)
+        c->done(err, c->arg);
+    pump(c->engine);
+    free(c->id);
+    free(c->by);
+    free(c->reason);
+    free(c);
+}
+
+static void cancel(struct engine *base, const char *id, const char *by, const char *reason,
+                   engine_done_fn *done, void *arg)
+{
+    struct cancelling *c = mem_new(sizeof *c);
+
+    c->engine = self(base);
+    c->id = mem_str(id);
+    c->by = mem_str(by);
+    c->reason = mem_str(reason);
+    c->done = done;
+    c->arg = arg;
+    store_submit(c->engine->store, cancel_job, cancel_written, c);
+}
+
+static const struct engine_ops ops = {
+    .name = "embedded", .submit = submit, .cancel = cancel, .drain = drain, .forget = forget};
+
+/* ---- runners
+ * ------------------------------------------------------------------------------------- */
+
+/* Does this claim still stand? Then it is the runner's again. */
+static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
+                    const struct engine_embedded_held *held)
+{
+    struct item *it = find(e, held->execution_id);
+
+    if (!it || it->epoch != held->epoch || it->state != ITEM_CLAIMED ||
+        !str_eq(it->runner_id, r->id))
+        return false;
+    if (!it->runner) {
+        it->runner = r;
+        r->used++;
+    }
+    map_put(&e->by_session, it->session_id, it);
+    it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
+    if (it->cancel_by)
+        r->ops.cancel(it->id, it->cancel_reason, r->arg);
+    return true;
+}
+
+struct engine_embedded_runner *
+engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigned slots,
+                       const struct engine_embedded_held *held, size_t held_count,
+                       const struct engine_embedded_runner_ops *runner_ops, void *arg,
+                       void (*on_lost)(const char *execution_id, void *arg))
+{
+    struct engine_embedded_runner *r;
+
+    for (r = e->runners; r; r = r->next)
+        if (strcmp(r->id, runner_id) == 0) { /* its old stream has not been seen to close yet */
+            engine_embedded_detach(r);
+            break;
+        }
+    r = mem_new(sizeof *r);
+    r->engine = e;
+    r->id = mem_str(runner_id);
+    r->slots = slots;
+    r->ops = *runner_ops;
+    r->arg = arg;
+    r->next = e->runners;
+    e->runners = r;
+    for (size_t i = 0; i < held_count; i++)
+        if (!readopt(e, r, &held[i]) && on_lost)
+            on_lost(held[i].execution_id, arg);
+    log_info("runner attached", "runner", runner_id, "holds", log_int(held_count));
+    pump(e);
+    return r;
+}
+
+void engine_embedded_open(struct engine_embedded_runner *r, unsigned slots)
+{
+    r->slots = slots;
+    if (r->engine->draining)
+        r->ops.drain(0, r->arg);
+    pump(r->engine);
+}
+
+void engine_embedded_detach(struct engine_embedded_runner *r)
+{
+    struct engine_embedded *e = r->engine;
+    int64_t until = loop_now_ms(e->loop) + e->config.reattach_ms;
+
+    for (struct item *it = e->items; it; it = it->next)
+        if (it->runner == r) {
+            it->runner = NULL;
+            if (it->deadline > until)
+                it->deadline = until;
+        }
+    for (struct engine_embedded_runner **p = &e->runners; *p; p = &(*p)->next)
+        if (*p == r) {
+            *p = r->next;
+            break;
+        }
+    log_info("runner detached", "runner", r->id);
+    free(r->id);
+    free(r);
+    check_drained(e);
+    arm(e);
+}
+
+void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
+                               const struct engine_embedded_held *held, size_t held_count,
+                               void (*on_lost)(const char *execution_id, void *arg),
+                               void (*on_cancel)(const char *execution_id, void *arg), void *arg)
+{
+    int64_t until = loop_now_ms(e->loop) + e->config.lease_ms;
+
+    for (size_t i = 0; i < held_count; i++) {
+        struct item *it = find(e, held[i].execution_id);
+        if (!it || it->epoch != held[i].epoch || it->state != ITEM_CLAIMED ||
+            !str_eq(it->runner_id, runner_id)) {
+            on_lost(held[i].execution_id, arg);
+            continue;
+        }
+        it->deadline = until;
+        if (it->cancel_by)
+            on_cancel(it->id, arg);
+    }
+    arm(e);
+}
+
+enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *runner_id,
+                                        const char *execution_id, struct err *err)
+{
+    struct item *it = find(e, execution_id);
+
+    if (!it)
+        return err_set(err, ERR_NOT_FOUND, "there is no open execution '%.80s'", execution_id);
+    if (it->state != ITEM_ASSIGNED || !str_eq(it->runner_id, runner_id))
+        return err_set(err, ERR_CONFLICT, "execution '%.80s' is not assigned to runner '%.80s'",
+                       execution_id, runner_id);
+    it->deadline = INT64_MAX; /* while the claim is being written */
+    return ERR_OK;
+}
+
+void engine_embedded_claimed(struct engine_embedded *e, const char *execution_id, uint64_t epoch)
+{
+    struct item *it = find(e, execution_id);
+
+    if (!it)
+        return;
+    it->state = ITEM_CLAIMED;
+    it->epoch = epoch;
+    it->deadline = loop_now_ms(e->loop) + (it->runner ? e->config.lease_ms : e->config.reattach_ms);
+    if (it->cancel_by && it->runner)
+        it->runner->ops.cancel(it->id, it->cancel_reason, it->runner->arg);
+    arm(e);
+}
+
+void engine_embedded_unclaimed(struct engine_embedded *e, const char *execution_id)
+{
+    struct item *it = find(e, execution_id);
+
+    if (!it || it->state != ITEM_ASSIGNED)
+        return;
+    release_slot(it);
+    set_owned(&it->runner_id, NULL);
+    it->state = ITEM_QUEUED;
+    it->deadline = loop_now_ms(e->loop) + e->config.heartbeat_ms; /* not at once again */
+    arm(e);
+}
+
+bool engine_embedded_is_current(const struct engine_embedded *e, const char *execution_id,
+                                uint64_t epoch)
+{
+    const struct item *it = find(e, execution_id);
+
+    return it && it->state == ITEM_CLAIMED && it->epoch == epoch;
+}
+
+void engine_embedded_progress(struct engine_embedded *e, const char *execution_id, bool step,
+                              bool ended)
+{
+    struct item *it = find(e, execution_id);
+
+    if (!it)
+        return;
+    if (step)
+        it->lost = 0;
+    if (!ended)
+        return;
+    drop_item(it);
+    check_drained(e);
+    pump(e);
+}
+
+unsigned engine_embedded_runners(const struct engine_embedded *e)
+{
+    unsigned n = 0;
+
+    for (const struct engine_embedded_runner *r = e->runners; r; r = r->next)
+        n++;
+    return n;
+}
+
+unsigned engine_embedded_running(const struct engine_embedded *e)
+{
+    unsigned n = 0;
+
+    for (const struct item *it = e->items; it; it = it->next)
+        n += it->state == ITEM_CLAIMED || it->state == ITEM_ASSIGNED;
+    return n;
+}
+
+/* ---- life
+ * ------------------------------------------------------------------------------------------ */
+
+static enum err_code load(struct engine_embedded *e, struct err *err)
+{
+    sqlite3 *db = store_read_db(e->store);
+    int64_t until = loop_now_ms(e->loop) + e->config.reattach_ms;
+    sqlite3_stmt *st;
+    int rc;
+    enum err_code code =
+        store_prepare(db,
+                      "SELECT id, session_id, state, epoch, runner, lost, cancel_by, cancel_reason"
+                      " FROM execution WHERE state < 2 ORDER BY id",
+                      &st, err);
+
+    if (code)
+        return code;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        struct item *it = add_item(e, (const char *)sqlite3_column_text(st, 0),
+                                   (const char *)sqlite3_column_text(st, 1));
+        it->epoch = (uint64_t)sqlite3_column_int64(st, 3);
+        it->lost = (unsigned)sqlite3_column_int(st, 5);
+        if (sqlite3_column_type(st, 6) != SQLITE_NULL) {
+            it->cancel_by = mem_str((const char *)sqlite3_column_text(st, 6));
+            it->cancel_reason = mem_str((const char *)sqlite3_column_text(st, 7));
+        }
+        if (sqlite3_column_int(st, 2) == JOURNAL_CLAIMED) {
+            it->state = ITEM_CLAIMED;
+            it->runner_id = mem_str((const char *)sqlite3_column_text(st, 4));
+            it->deadline = until;
+            map_put(&e->by_session, it->session_id, it);
+        }
+    }
+    if (rc != SQLITE_DONE)
+        code = store_error(db, "reading the queue", err);
+    sqlite3_reset(st);
+    return code;
+}
+
+enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct journal *journal,
+                                  const struct engine_embedded_config *config,
+                                  struct engine_embedded **ret, struct err *err)
+{
+    struct engine_embedded *e = mem_new(sizeof *e);
+    enum err_code code;
+
+    e->base.ops = &ops;
+    e->loop = loop;
+    e->store = store;
+    e->journal = journal;
+    if (config)
+        e->config = *config;
+    if (!e->config.lease_ms)
+        e->config.lease_ms = 15000;
+    if (!e->config.heartbeat_ms)
+        e->config.heartbeat_ms = 5000;
+    if (!e->config.reattach_ms)
+        e->config.reattach_ms = 2000;
+    if (!e->config.lost_max)
+        e->config.lost_max = 5;
+    e->items_tail = &e->items;
+    e->timer = loop_timer_new(loop, on_timer, e);
+    if ((code = load(e, err))) {
+        engine_embedded_free(e);
+        return code;
+    }
+    pump(e);
+    *ret = e;
+    return ERR_OK;
+}
+
+void engine_embedded_free(struct engine_embedded *e)
+{
+    if (!e)
+        return;
+    while (e->runners) {
+        struct engine_embedded_runner *r = e->runners;
+        e->runners = r->next;
+        free(r->id);
+        free(r);
+    }
+    while (e->items) {
+        struct item *it = e->items;
+        e->items = it->next;
+        free_item(it);
+    }
+    map_done(&e->by_id);
+    map_done(&e->by_session);
+    loop_timer_free(e->timer);
+    loop_timer_free(e->drain_timer);
+    free(e);
+}
+
+struct engine *engine_embedded_engine(struct engine_embedded *e)
+{
+    return &e->base;
+}
+
+const struct engine_embedded_config *engine_embedded_config(const struct engine_embedded *e)
+{
+    return &e->config;
+}

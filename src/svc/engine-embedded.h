@@ -1,0 +1,94 @@
+/* engine-embedded.h — the default engine: a queue in the store, runners that attach.
+ *
+ *   queued ──assign──▶ assigned ──claim (epoch + 1)──▶ claimed ──terminal event──▶ gone
+ *      ▲                  │ no claim in time              │ lease lost, runner gone
+ *      └──────────────────┴───────────────────────────────┘ (a notice; after LOST_MAX: failed)
+ *
+ * - A lease is extended by the runner's heartbeats. When the runner's stream closes, the lease ends
+ *   after reattach_ms: a server restart or a short break of the connection costs nothing, because
+ *   the runner comes back with a list of what it holds.
+ * - Two executions of one session never run at once: they share a workspace and a history.
+ * - Cancel: the wish is written to the execution's row first. If a runner holds the execution it
+ *   is told and writes cancel_requested and cancelled itself, in sequence; if none does, or the
+ *   runner dies over it, the engine writes them. So a cancel is never lost and never races an
+ * append. Times are monotonic milliseconds of the loop. Threads: the loop's. */
+#ifndef SVC_ENGINE_EMBEDDED_H
+#define SVC_ENGINE_EMBEDDED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "platform/loop.h"
+#include "svc/engine.h"
+#include "svc/journal.h"
+
+struct engine_embedded;
+struct engine_embedded_runner;
+
+struct engine_embedded_config {
+    int64_t lease_ms;     /* 0: 15 s */
+    int64_t heartbeat_ms; /* 0: 5 s; what runners are told */
+    int64_t reattach_ms;  /* 0: 2 s */
+    unsigned lost_max;    /* 0: 5 leases lost in a row without a completed step */
+};
+
+/* Reads the queue from the store. */
+MUST_CHECK enum err_code engine_embedded_new(struct loop *loop, struct store *store,
+                                             struct journal *journal,
+                                             const struct engine_embedded_config *config,
+                                             struct engine_embedded **ret, struct err *err);
+void engine_embedded_free(struct engine_embedded *e);
+struct engine *engine_embedded_engine(struct engine_embedded *e);
+const struct engine_embedded_config *engine_embedded_config(const struct engine_embedded *e);
+
+/* ---- runners ---- */
+
+struct engine_embedded_held {
+    const char *execution_id;
+    uint64_t epoch;
+};
+
+struct engine_embedded_runner_ops {
+    void (*assign)(const char *execution_id, void *arg);
+    void (*cancel)(const char *execution_id, const char *reason, void *arg);
+    void (*drain)(int64_t grace_ms, void *arg);
+};
+
+/* on_lost is called before the return for each held execution that is somebody else's by now.
+ * With slots 0 nothing is assigned until engine_embedded_open: so that a welcome can go first. */
+struct engine_embedded_runner *
+engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigned slots,
+                       const struct engine_embedded_held *held, size_t held_count,
+                       const struct engine_embedded_runner_ops *ops, void *arg,
+                       void (*on_lost)(const char *execution_id, void *arg));
+void engine_embedded_open(struct engine_embedded_runner *r, unsigned slots);
+/* The stream closed. */
+void engine_embedded_detach(struct engine_embedded_runner *r);
+
+/* on_cancel: a cancel that the runner may not have heard. */
+void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
+                               const struct engine_embedded_held *held, size_t held_count,
+                               void (*on_lost)(const char *execution_id, void *arg),
+                               void (*on_cancel)(const char *execution_id, void *arg), void *arg);
+
+/* May this runner claim it? ERR_CONFLICT when it is not assigned to it. After the claim's commit
+ * call claimed, or unclaimed when it failed. */
+MUST_CHECK enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *runner_id,
+                                                   const char *execution_id, struct err *err);
+void engine_embedded_claimed(struct engine_embedded *e, const char *execution_id, uint64_t epoch);
+void engine_embedded_unclaimed(struct engine_embedded *e, const char *execution_id);
+
+/* An append of this execution was committed. step: a turn or a tool was finished; ended: it held
+ * the terminal event. */
+void engine_embedded_progress(struct engine_embedded *e, const char *execution_id, bool step,
+                              bool ended);
+bool engine_embedded_is_current(const struct engine_embedded *e, const char *execution_id,
+                                uint64_t epoch);
+
+/* For status. */
+unsigned engine_embedded_runners(const struct engine_embedded *e);
+unsigned engine_embedded_running(const struct engine_embedded *e);
+
+#endif

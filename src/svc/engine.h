@@ -1,0 +1,34 @@
+/* engine.h — who gives executions to runners. One small interface, so that the rest of the server
+ * does not know whether the queue is our own (engine-embedded.h) or another system's.
+ *
+ * Submitting: the execution's row is written by journal_tx_create; after that commit the engine is
+ * told. So an execution that was acknowledged is always found again, engine told or not. */
+#ifndef SVC_ENGINE_H
+#define SVC_ENGINE_H
+
+#include "base/err.h"
+#include "platform/loop.h"
+
+struct engine;
+
+typedef void engine_done_fn(const struct err *err, void *arg); /* err NULL: done */
+
+struct engine_ops {
+    const char *name; /* "embedded" */
+    void (*submit)(struct engine *e, const char *execution_id);
+    /* Done when the wish is on disk: it will be cancelled whatever crashes. ERR_STATE: has ended.
+     */
+    void (*cancel)(struct engine *e, const char *execution_id, const char *by, const char *reason,
+                   engine_done_fn *done, void *arg);
+    /* Assign nothing more and let runners park what they do; done when all have, or after grace. */
+    void (*drain)(struct engine *e, int64_t grace_ms, loop_fn *done, void *arg);
+    /* Deleted: forget it. */
+    void (*forget)(struct engine *e, const char *execution_id);
+};
+
+/* First member of every engine. */
+struct engine {
+    const struct engine_ops *ops;
+};
+
+#endif

@@ -1,0 +1,558 @@
+#include "svc/runner-api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "core/rules.h"
+#include "svc/runner-claim.h"
+
+#define HELD_MAX 10000
+#define EVENTS_MAX 1000 /* in one append */
+
+struct attached {
+    struct runner_api *api; /* borrowed */
+    struct attached *next;  /* in api->attached */
+    struct rpc_call *call;  /* borrowed; NULL once closed */
+    struct engine_embedded_runner *runner;
+    Runner__Welcome *welcome; /* owned; only while attaching: collects what is lost */
+};
+
+struct runner_api {
+    struct loop *loop;                      /* borrowed */
+    struct store *store;                    /* borrowed */
+    struct journal *journal;                /* borrowed */
+    struct engine_embedded *engine;         /* borrowed */
+    const struct runner_api_config *config; /* borrowed */
+    struct attached *attached;              /* owned */
+    Runner__AttachRequest *last;            /* owned; NULL before the first */
+    struct runner_api_seen seen;
+    loop_fn *on_change;
+    void *on_change_arg;
+};
+
+/* ---- who calls
+ * ------------------------------------------------------------------------------------ */
+
+static bool is_authorized(const struct runner_api *a, struct rpc_call *call)
+{
+    static const char prefix[] = "Bearer ";
+    const char *given = rpc_call_metadata(call, "authorization");
+    struct err err;
+
+    if (str_starts(given, prefix) && str_eq_secret(given + strlen(prefix), a->config->token))
+        return true;
+    err_set(&err, ERR_UNAUTHENTICATED, "this needs the runner token");
+    rpc_call_fail(call, &err);
+    return false;
+}
+
+static bool is_text_ok(struct rpc_call *call, const char *what, const char *text)
+{
+    struct err err;
+
+    if (!str_is_empty(text) && strlen(text) < JOURNAL_TEXT)
+        return true;
+    err_set(&err, ERR_INVALID, "%s must have 1 to %d characters", what, JOURNAL_TEXT - 1);
+    rpc_call_fail(call, &err);
+    return false;
+}
+
+static struct engine_embedded_held *held_of(Runner__Held **held, size_t count)
+{
+    struct engine_embedded_held *h = mem_array(count, sizeof *h);
+
+    for (size_t i = 0; i < count; i++)
+        h[i] = (struct engine_embedded_held){held[i]->execution_id, held[i]->epoch};
+    return h;
+}
+
+static void list_text(char ***list, size_t *count, const char *text)
+{
+    *list = mem_grow(*list, *count + 1, sizeof **list);
+    (*list)[(*count)++] = mem_str(text);
+}
+
+/* ---- attach
+ * --------------------------------------------------------------------------------------- */
+
+static void send_command(struct attached *t, Runner__AttachResponse *r)
+{
+    if (t->call)
+        rpc_call_send(t->call, &r->base);
+}
+
+static void tell_assign(const char *id, void *arg)
+{
+    Runner__AttachResponse r = RUNNER__ATTACH_RESPONSE__INIT;
+    Runner__Assign m = RUNNER__ASSIGN__INIT;
+
+    m.execution_id = (char *)(uintptr_t)id; /* only packed */
+    r.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_ASSIGN;
+    r.assign = &m;
+    send_command(arg, &r);
+}
+
+static void tell_cancel(const char *id, const char *reason, void *arg)
+{
+    Runner__AttachResponse r = RUNNER__ATTACH_RESPONSE__INIT;
+    Runner__Cancel m = RUNNER__CANCEL__INIT;
+
+    m.execution_id = (char *)(uintptr_t)id;
+    m.reason = (char *)(uintptr_t)reason;
+    r.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_CANCEL;
+    r.cancel = &m;
+    send_command(arg, &r);
+}
+
+static void tell_drain(int64_t grace_ms, void *arg)
+{
+    Runner__AttachResponse r = RUNNER__ATTACH_RESPONSE__INIT;
+    Runner__Drain m = RUNNER__DRAIN__INIT;
+
+    m.grace_ms = grace_ms;
+    r.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_DRAIN;
+    r.drain = &m;
+    send_command(arg, &r);
+}
+
+static void note_lost(const char *id, void *arg)
+{
+    struct attached *t = arg;
+
+    list_text(&t->welcome->lost, &t->welcome->n_lost, id);
+}
+
+static void changed(struct runner_api *a)
+{
+    if (a->on_change)
+        a->on_change(a->on_change_arg);
+}
+
+static void on_stream_closed(void *arg)
+{
+    struct attached *t = arg;
+    struct runner_api *a = t->api;
+
+    t->call = NULL;
+    for (struct attached **p = &a->attached; *p; p = &(*p)->next)
+        if (*p == t) {
+            *p = t->next;
+            break;
+        }
+    engine_embedded_detach(t->runner);
+    free(t);
+    changed(a);
+}
+
+static void remember(struct runner_api *a, const Runner__AttachRequest *req)
+{
+    size_t len = runner__attach_request__get_packed_size(req);
+    OWN_FREE uint8_t *bytes = mem_array(len, 1);
+
+    runner__attach_request__pack(req, bytes);
+    if (a->last)
+        runner__attach_request__free_unpacked(a->last, NULL);
+    a->last = mem_check(runner__attach_request__unpack(NULL, len, bytes));
+    (void)str_format(a->seen.runner_id, sizeof a->seen.runner_id, "%s", req->runner_id);
+    (void)str_format(a->seen.version, sizeof a->seen.version, "%s", req->version);
+    a->seen.slots = req->slots;
+    a->seen.rss_bytes = req->rss_bytes;
+    a->seen.attach = a->last;
+}
+
+/* The engine may hand out work at once, but the welcome goes first: so work waits for this turn's
+ * end. */
+struct greeting {
+    Runner__AttachResponse response;
+    Runner__Welcome welcome;
+};
+
+static void welcome(struct attached *t, const Runner__AttachRequest *req)
+{
+    static const struct engine_embedded_runner_ops ops = {tell_assign, tell_cancel, tell_drain};
+    const struct engine_embedded_config *c = engine_embedded_config(t->api->engine);
+    OWN_FREE struct engine_embedded_held *held = held_of(req->held, req->n_held);
+    struct rpc_call *call = t->call;
+    struct greeting g = {RUNNER__ATTACH_RESPONSE__INIT, RUNNER__WELCOME__INIT};
+
+    t->welcome = &g.welcome;
+    t->call = NULL; /* until it is welcomed, nothing is sent; what is assigned is sent after */
+    g.welcome.lease_ms = c->lease_ms;
+    g.welcome.heartbeat_ms = c->heartbeat_ms;
+    g.welcome.server_version = mem_str(STIGMER_VERSION);
+    g.response.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_WELCOME;
+    g.response.welcome = &g.welcome;
+    t->runner = engine_embedded_attach(t->api->engine, req->runner_id, 0, held, req->n_held, &ops,
+                                       t, note_lost);
+    t->call = call;
+    t->welcome = NULL;
+    rpc_call_send(call, &g.response.base);
+    for (size_t i = 0; i < g.welcome.n_lost; i++)
+        free(g.welcome.lost[i]);
+    free(g.welcome.lost);
+    free(g.welcome.server_version);
+    engine_embedded_open(t->runner, req->slots);
+}
+
+static void attach(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct runner_api *a = arg;
+    const Runner__AttachRequest *req = (const Runner__AttachRequest *)msg;
+    struct attached *t;
+    struct err err;
+
+    if (!is_authorized(a, call) || !is_text_ok(call, "runner_id", req->runner_id))
+        return;
+    if (req->slots < 1 || req->slots > HELD_MAX || req->n_held > HELD_MAX) {
+        err_set(&err, ERR_INVALID, "slots must be 1 to %d", HELD_MAX);
+        rpc_call_fail(call, &err);
+        return;
+    }
+    t = mem_new(sizeof *t);
+    t->api = a;
+    t->call = call;
+    t->next = a->attached;
+    a->attached = t;
+    rpc_call_on_closed(call, on_stream_closed, t);
+    remember(a, req);
+    welcome(t, req);
+    changed(a);
+}
+
+/* ---- claim
+ * ---------------------------------------------------------------------------------------- */
+
+struct claiming {
+    struct runner_api *api; /* borrowed */
+    struct rpc_call *call;  /* borrowed; NULL once closed */
+    char *id, *runner;      /* owned */
+    Exec__Event *claimed;   /* owned; NULL until written */
+};
+
+static void claiming_free(struct claiming *c)
+{
+    if (c->claimed)
+        exec__event__free_unpacked(c->claimed, NULL);
+    free(c->id);
+    free(c->runner);
+    free(c);
+}
+
+static void claim_closed(void *arg)
+{
+    struct claiming *c = arg;
+
+    c->call = NULL; /* the job is under way: its end frees c */
+}
+
+static enum err_code claim_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct claiming *c = arg;
+
+    return journal_tx_claim(db, c->id, c->runner, clock_wall_ms(), &c->claimed, err);
+}
+
+static void on_unfit_closed(const struct err *err, uint64_t last_seq, void *arg)
+{
+    struct claiming *c = arg;
+
+    (void)last_seq;
+    if (err)
+        log_error("execution could not be failed", "run", c->id, "why", err->msg);
+    engine_embedded_progress(c->api->engine, c->id, true, true);
+    claiming_free(c);
+}
+
+/* A run whose parts are gone ends here, with words. */
+static void fail_unfit(struct claiming *c, const struct err *why)
+{
+    Exec__Event e = EXEC__EVENT__INIT;
+    Exec__Failed f = EXEC__FAILED__INIT;
+    char class[] = "resource", message[1100];
+
+    (void)str_format(message, sizeof message, "the run cannot be started: %s", why->msg);
+    f.class_ = class;
+    f.message = message;
+    e.kind_case = EXEC__EVENT__KIND_FAILED;
+    e.failed = &f;
+    e.at_ms = clock_wall_ms();
+    log_warn("execution cannot be started", "run", c->id, "why", why->msg);
+    journal_append(c->api->journal, c->id, JOURNAL_SERVER, (Exec__Event *[]){&e}, 1,
+                   on_unfit_closed, c);
+}
+
+static void answer_claim(struct claiming *c)
+{
+    struct runner_api *a = c->api;
+    Runner__ClaimResponse *r;
+    struct err err;
+
+    if (runner_claim_make(store_read_db(a->store), a->journal, a->config, c->id, &r, &err)) {
+        if (c->call) {
+            rpc_call_on_closed(c->call, NULL, NULL);
+            rpc_call_fail(c->call, &err);
+        }
+        fail_unfit(c, &err);
+        return;
+    }
+    engine_embedded_claimed(a->engine, c->id, r->epoch);
+    if (c->call) {
+        rpc_call_on_closed(c->call, NULL, NULL);
+        rpc_call_reply(c->call, &r->base);
+    }
+    runner__claim_response__free_unpacked(r, NULL);
+    claiming_free(c);
+}
+
+static void claim_written(const struct err *err, void *arg)
+{
+    struct claiming *c = arg;
+
+    if (!err) {
+        journal_committed(c->api->journal, c->id, &c->claimed, 1);
+        answer_claim(c);
+        return;
+    }
+    if (err->code == ERR_STATE || err->code == ERR_NOT_FOUND)
+        engine_embedded_progress(c->api->engine, c->id, false, true);
+    else
+        engine_embedded_unclaimed(c->api->engine, c->id);
+    if (c->call) {
+        rpc_call_on_closed(c->call, NULL, NULL);
+        rpc_call_fail(c->call, err);
+    }
+    claiming_free(c);
+}
+
+static void claim(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct runner_api *a = arg;
+    const Runner__ClaimRequest *req = (const Runner__ClaimRequest *)msg;
+    struct claiming *c;
+    struct err err;
+
+    if (!is_authorized(a, call) || !is_text_ok(call, "runner_id", req->runner_id))
+        return;
+    if (engine_embedded_may_claim(a->engine, req->runner_id, req->execution_id, &err)) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    c = mem_new(sizeof *c);
+    c->api = a;
+    c->call = call;
+    c->id = mem_str(req->execution_id);
+    c->runner = mem_str(req->runner_id);
+    rpc_call_on_closed(call, claim_closed, c);
+    store_submit(a->store, claim_job, claim_written, c);
+}
+
+/* ---- append
+ * ---------------------------------------------------------------------------------------- */
+
+struct appending {
+    struct runner_api *api; /* borrowed */
+    struct rpc_call *call;  /* borrowed; NULL once closed */
+    char *id;               /* owned */
+    bool step;              /* a turn or a tool was finished */
+    bool ends;
+};
+
+static void append_closed(void *arg)
+{
+    ((struct appending *)arg)->call = NULL;
+}
+
+static void append_written(const struct err *err, uint64_t last_seq, void *arg)
+{
+    struct appending *p = arg;
+    Runner__AppendResponse r = RUNNER__APPEND_RESPONSE__INIT;
+
+    if (!err)
+        engine_embedded_progress(p->api->engine, p->id, p->step, p->ends);
+    if (p->call) {
+        rpc_call_on_closed(p->call, NULL, NULL);
+        r.last_seq = last_seq;
+        if (err)
+            rpc_call_fail(p->call, err);
+        else
+            rpc_call_reply(p->call, &r.base);
+    }
+    free(p->id);
+    free(p);
+}
+
+/* What only the server writes is refused from a runner. */
+static enum err_code check_events(const Runner__AppendRequest *req, struct err *err)
+{
+    if (!req->n_events || req->n_events > EVENTS_MAX)
+        return err_set(err, ERR_INVALID, "an append has 1 to %d events", EVENTS_MAX);
+    for (size_t i = 0; i < req->n_events; i++) {
+        const Exec__Event *e = req->events[i];
+        if (e->kind_case == EXEC__EVENT__KIND_SUBMITTED ||
+            e->kind_case == EXEC__EVENT__KIND_CLAIMED ||
+            e->kind_case == EXEC__EVENT__KIND_LEGACY_STATUS)
+            return err_set(err, ERR_INVALID, "a runner does not write %s events",
+                           rules_kind_name(e));
+        if (e->seq != req->events[0]->seq + i)
+            return err_set(err, ERR_INVALID, "the events of an append have contiguous seqs");
+    }
+    return ERR_OK;
+}
+
+static void append(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct runner_api *a = arg;
+    const Runner__AppendRequest *req = (const Runner__AppendRequest *)msg;
+    struct appending *p;
+    struct err err;
+
+    if (!is_authorized(a, call))
+        return;
+    if (check_events(req, &err)) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    p = mem_new(sizeof *p);
+    p->api = a;
+    p->call = call;
+    p->id = mem_str(req->execution_id);
+    for (size_t i = 0; i < req->n_events; i++) {
+        const Exec__Event *e = req->events[i];
+        p->ends = p->ends || rules_is_terminal(e);
+        p->step = p->step || e->kind_case == EXEC__EVENT__KIND_TURN_FINISHED ||
+                  e->kind_case == EXEC__EVENT__KIND_TOOL_FINISHED;
+    }
+    rpc_call_on_closed(call, append_closed, p);
+    journal_append(a->journal, req->execution_id, req->epoch, req->events, req->n_events,
+                   append_written, p);
+}
+
+/* ---- publish and heartbeat
+ * --------------------------------------------------------------------------- */
+
+static void publish(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct runner_api *a = arg;
+    const Runner__PublishRequest *req = (const Runner__PublishRequest *)msg;
+    Runner__PublishResponse r = RUNNER__PUBLISH_RESPONSE__INIT;
+
+    if (!is_authorized(a, call))
+        return;
+    if (engine_embedded_is_current(a->engine, req->execution_id, req->epoch))
+        journal_publish(a->journal, req->execution_id, req->turn, req->attempt, req->text,
+                        req->recording.data, req->recording.len);
+    rpc_call_reply(call, &r.base);
+}
+
+static void add_lost(const char *id, void *arg)
+{
+    Runner__HeartbeatResponse *r = arg;
+
+    list_text(&r->lost, &r->n_lost, id);
+}
+
+static void add_cancel(const char *id, void *arg)
+{
+    Runner__HeartbeatResponse *r = arg;
+
+    list_text(&r->cancel, &r->n_cancel, id);
+}
+
+static void heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct runner_api *a = arg;
+    const Runner__HeartbeatRequest *req = (const Runner__HeartbeatRequest *)msg;
+    Runner__HeartbeatResponse *r;
+    OWN_FREE struct engine_embedded_held *held = NULL;
+
+    if (!is_authorized(a, call))
+        return;
+    r = mem_new(sizeof *r);
+    runner__heartbeat_response__init(r);
+    held = held_of(req->held, req->n_held);
+    if (str_eq(req->runner_id, a->seen.runner_id))
+        a->seen.rss_bytes = req->rss_bytes;
+    engine_embedded_heartbeat(a->engine, req->runner_id, held, req->n_held, add_lost, add_cancel,
+                              r);
+    rpc_call_reply(call, &r->base);
+    runner__heartbeat_response__free_unpacked(r, NULL);
+}
+
+/* ---- life
+ * -------------------------------------------------------------------------------------------- */
+
+struct runner_api *runner_api_new(struct loop *loop, struct store *store, struct journal *journal,
+                                  struct engine_embedded *engine,
+                                  const struct runner_api_config *config)
+{
+    struct runner_api *a = mem_new(sizeof *a);
+
+    a->loop = loop;
+    a->store = store;
+    a->journal = journal;
+    a->engine = engine;
+    a->config = config;
+    return a;
+}
+
+void runner_api_free(struct runner_api *a)
+{
+    if (!a)
+        return;
+    while (a->attached) {
+        struct attached *t = a->attached;
+        a->attached = t->next;
+        free(t);
+    }
+    if (a->last)
+        runner__attach_request__free_unpacked(a->last, NULL);
+    free(a);
+}
+
+void runner_api_on_change(struct runner_api *a, loop_fn *fn, void *arg)
+{
+    a->on_change = fn;
+    a->on_change_arg = arg;
+}
+
+const struct runner_api_seen *runner_api_seen(const struct runner_api *a)
+{
+    return &a->seen;
+}
+
+void runner_api_add(struct rpc_server *s, struct runner_api *a)
+{
+    static const struct rpc_method methods[] = {
+        {.name = "attach",
+         .request = &runner__attach_request__descriptor,
+         .response = &runner__attach_response__descriptor,
+         .streams = true,
+         .fn = attach},
+        {.name = "claim",
+         .request = &runner__claim_request__descriptor,
+         .response = &runner__claim_response__descriptor,
+         .fn = claim},
+        {.name = "append",
+         .request = &runner__append_request__descriptor,
+         .response = &runner__append_response__descriptor,
+         .fn = append},
+        {.name = "publish",
+         .request = &runner__publish_request__descriptor,
+         .response = &runner__publish_response__descriptor,
+         .fn = publish},
+        {.name = "heartbeat",
+         .request = &runner__heartbeat_request__descriptor,
+         .response = &runner__heartbeat_response__descriptor,
+         .fn = heartbeat},
+        {0},
+    };
+    static const struct rpc_service service = {"stigmer.runner.v1.RunnerService", methods};
+
+    rpc_server_add(s, &service, a);
+    rpc_server_restrict(s, service.name, RPC_GATE_RUNNER);
+}

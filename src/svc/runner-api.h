@@ -1,0 +1,51 @@
+/* runner-api.h — stigmer.runner.v1.RunnerService: what runners call. It answers on RPC_GATE_RUNNER
+ * only, and only to calls that show the runner token.
+ *
+ * What a run is made of (agent, history, model, limits) is put together at its claim, from what is
+ * committed. An execution whose parts are gone fails with words, it does not hang.
+ * Ownership: borrows everything it is given, for its life. Threads: the loop's. */
+#ifndef SVC_RUNNER_API_H
+#define SVC_RUNNER_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "platform/loop.h"
+#include "platform/rpc-server.h"
+#include "platform/store.h"
+#include "stigmer/runner/v1/runner.pb-c.h"
+#include "svc/engine-embedded.h"
+#include "svc/journal.h"
+
+struct runner_api;
+
+struct runner_api_config {
+    const char *token; /* what runners must show */
+    const char *provider, *model, *base_url;
+    int64_t max_output_tokens, context_tokens; /* 0: by model */
+    uint32_t max_turns;
+    int64_t max_duration_ms, max_tokens; /* 0: none */
+    const void *cassette;                /* provider replay: the recording; may be NULL */
+    size_t cassette_len;
+};
+
+/* The last attach of a runner, for status. */
+struct runner_api_seen {
+    char runner_id[JOURNAL_TEXT];
+    char version[64];
+    unsigned slots;
+    int64_t rss_bytes;
+    const Runner__AttachRequest *attach; /* borrowed; NULL before the first */
+};
+
+struct runner_api *runner_api_new(struct loop *loop, struct store *store, struct journal *journal,
+                                  struct engine_embedded *engine,
+                                  const struct runner_api_config *config);
+void runner_api_free(struct runner_api *a); /* after the rpc server */
+void runner_api_add(struct rpc_server *s, struct runner_api *a);
+
+/* Called whenever a runner attaches or the last one goes. */
+void runner_api_on_change(struct runner_api *a, loop_fn *fn, void *arg);
+const struct runner_api_seen *runner_api_seen(const struct runner_api *a);
+
+#endif

@@ -1,0 +1,42 @@
+#include "svc/schema.h"
+
+#include "svc/records-schema.h"
+
+/* execution.state: 0 queued, 1 claimed, 2 ended (enum journal_state).
+ * execution.turn_seq: where the last turn_finished stands, from which the rules can be taken up.
+ * event: either data (the event without seq, epoch and time) or hash, the key of a blob. */
+static const char *const migrations[] = {
+    RECORDS_SCHEMA_V1 "CREATE TABLE execution("
+                      "  id TEXT PRIMARY KEY,"
+                      "  session_id TEXT NOT NULL,"
+                      "  phase INTEGER NOT NULL,"
+                      "  state INTEGER NOT NULL,"
+                      "  head INTEGER NOT NULL,"
+                      "  turn_seq INTEGER NOT NULL,"
+                      "  epoch INTEGER NOT NULL,"
+                      "  runner TEXT NOT NULL,"
+                      "  lost INTEGER NOT NULL,"
+                      "  cancel_by TEXT,"
+                      "  cancel_reason TEXT,"
+                      "  created_ms INTEGER NOT NULL,"
+                      "  ended_ms INTEGER NOT NULL) WITHOUT ROWID;"
+                      "CREATE INDEX execution_open ON execution(state, id) WHERE state < 2;"
+                      "CREATE INDEX execution_session ON execution(session_id, id);"
+                      "CREATE TABLE event("
+                      "  execution_id TEXT NOT NULL,"
+                      "  seq INTEGER NOT NULL,"
+                      "  epoch INTEGER NOT NULL,"
+                      "  at_ms INTEGER NOT NULL,"
+                      "  data BLOB,"
+                      "  hash BLOB,"
+                      "  PRIMARY KEY(execution_id, seq)) WITHOUT ROWID;"
+                      "CREATE INDEX event_hash ON event(hash) WHERE hash IS NOT NULL;"
+                      "CREATE TABLE blob(hash BLOB PRIMARY KEY, data BLOB NOT NULL);",
+};
+
+const struct store_schema *schema(void)
+{
+    static const struct store_schema s = {migrations, sizeof migrations / sizeof migrations[0]};
+
+    return &s;
+}

@@ -1,0 +1,247 @@
+#include "svc/worker.h"
+
+#include <malloc.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define GRACE_MS 5000 /* when the server names none */
+
+struct worker {
+    struct worker_options o;
+    struct server *server;
+    struct map runs;   /* execution id → struct run */
+    struct map claims; /* execution id → struct claim */
+    struct loop_timer *grace;
+    bool draining, drained, later_due, dead;
+};
+
+/* A claim on its way. */
+struct claim {
+    struct worker *worker;
+    char *id;
+    struct server_claim *call;
+    bool cancelled;
+    char *cancel_reason; /* owned; NULL unless cancelled */
+};
+
+static void claim_free(struct claim *c)
+{
+    (void)map_remove(&c->worker->claims, c->id);
+    free(c->id);
+    free(c->cancel_reason);
+    free(c);
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+static void tell_drained(void *arg)
+{
+    struct worker *w = arg;
+
+    w->later_due = false;
+    if (w->dead)
+        free(w);
+    else
+        w->o.on_drained(w->o.arg);
+}
+
+static void check_drained(struct worker *w)
+{
+    if (!w->draining || w->drained || w->runs.len || w->claims.len)
+        return;
+    w->drained = w->later_due = true;
+    server_detach(w->server);
+    log_info("drained");
+    loop_later(w->o.loop, tell_drained, w);
+}
+
+static void free_runs(struct worker *w)
+{
+    const char *id;
+    void *value;
+
+    for (size_t i = 0; map_next(&w->claims, &i, &id, &value);) {
+        struct claim *c = value;
+
+        server_claim_cancel(c->call);
+        claim_free(c);
+    }
+    for (size_t i = 0; map_next(&w->runs, &i, &id, &value);) {
+        (void)map_remove(&w->runs, id);
+        run_free(value);
+    }
+}
+
+static void on_grace(void *arg)
+{
+    struct worker *w = arg;
+
+    log_warn("tools did not end within the grace time", "runs", log_int(w->runs.len));
+    free_runs(w);
+    check_drained(w);
+}
+
+void worker_drain(struct worker *w, int64_t grace_ms)
+{
+    const char *id;
+    void *value;
+
+    if (w->draining)
+        return;
+    log_info("draining", "runs", log_int(w->runs.len));
+    w->draining = true;
+    loop_timer_in(w->grace, grace_ms);
+    for (size_t i = 0; map_next(&w->runs, &i, &id, &value);)
+        run_park(value);
+    check_drained(w);
+}
+
+/* ---- runs ----------------------------------------------------------------------------------- */
+
+static void on_over(struct run *r, void *arg)
+{
+    struct worker *w = arg;
+
+    log_info("run ends", "run", run_id(r), "runs", log_int(w->runs.len - 1));
+    (void)map_remove(&w->runs, run_id(r));
+    toolhost_release(w->o.toolhosts, run_session(r));
+    run_free(r);
+    if (w->runs.len == 0)
+        (void)malloc_trim(0); /* what many runs needed goes back to the machine */
+    check_drained(w);
+}
+
+static void start_run(struct claim *c, const Runner__ClaimResponse *claim)
+{
+    struct worker *w = c->worker;
+    struct run_env env = {.loop = w->o.loop,
+                          .http = w->o.http,
+                          .server = w->server,
+                          .toolhosts = w->o.toolhosts,
+                          .keys = w->o.keys,
+                          .workspace_root = w->o.workspace_root};
+    struct err err;
+    struct run *r;
+
+    if (run_new(&env, claim, on_over, w, &r, &err)) {
+        log_error("cannot run", "run", c->id, "error", err.msg);
+        return;
+    }
+    (void)map_put(&w->runs, run_id(r), r);
+    if (c->cancelled)
+        run_cancel(r, "person", c->cancel_reason);
+    else if (w->draining)
+        run_park(r);
+}
+
+static void on_claimed(const Runner__ClaimResponse *claim, const struct err *err, void *arg)
+{
+    struct claim *c = arg;
+    struct worker *w = c->worker;
+
+    if (claim)
+        start_run(c, claim);
+    else
+        log_warn("claim refused", "run", c->id, "error", err->msg);
+    claim_free(c);
+    check_drained(w);
+}
+
+/* ---- commands of the server ----------------------------------------------------------------- */
+
+static void on_assign(const char *execution_id, void *arg)
+{
+    struct worker *w = arg;
+    struct claim *c;
+
+    if (w->draining || map_get(&w->runs, execution_id) || map_get(&w->claims, execution_id))
+        return;
+    c = mem_new(sizeof *c);
+    c->worker = w;
+    c->id = mem_str(execution_id);
+    (void)map_put(&w->claims, execution_id, c);
+    c->call = server_claim(w->server, execution_id, on_claimed, c);
+}
+
+static void on_cancel(const char *execution_id, const char *reason, void *arg)
+{
+    struct worker *w = arg;
+    struct claim *c = map_get(&w->claims, execution_id);
+    struct run *r = map_get(&w->runs, execution_id);
+
+    if (c && !c->cancelled) {
+        c->cancelled = true;
+        c->cancel_reason = mem_str(reason);
+    }
+    if (r)
+        run_cancel(r, "person", reason);
+}
+
+static void on_drain(int64_t grace_ms, void *arg)
+{
+    worker_drain(arg, grace_ms > 0 ? grace_ms : GRACE_MS);
+}
+
+static void on_attached(const char *server_version, void *arg)
+{
+    struct worker *w = arg;
+
+    log_info("attached", "server", server_version, "runs", log_int(w->runs.len));
+    if (w->o.on_attached)
+        w->o.on_attached(true, w->o.arg);
+}
+
+static void on_detached(const struct err *why, void *arg)
+{
+    struct worker *w = arg;
+
+    log_warn("detached, coming back", "why", why->msg, "runs", log_int(w->runs.len));
+    if (w->o.on_attached)
+        w->o.on_attached(false, w->o.arg);
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+enum err_code worker_new(const struct worker_options *o, struct worker **ret, struct err *err)
+{
+    struct worker *w = mem_new(sizeof *w);
+    struct server_events ev = {.on_attached = on_attached,
+                               .on_detached = on_detached,
+                               .on_assign = on_assign,
+                               .on_cancel = on_cancel,
+                               .on_drain = on_drain,
+                               .arg = w};
+    enum err_code code = server_new(o->loop, &o->server, &ev, &w->server, err);
+
+    if (code) {
+        free(w);
+        return code;
+    }
+    w->o = *o;
+    w->grace = loop_timer_new(o->loop, on_grace, w);
+    *ret = w;
+    return ERR_OK;
+}
+
+void worker_start(struct worker *w)
+{
+    server_attach(w->server);
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    free_runs(w);
+    loop_timer_free(w->grace);
+    server_free(w->server);
+    map_done(&w->runs);
+    map_done(&w->claims);
+    w->dead = true;
+    if (!w->later_due)
+        free(w);
+}

@@ -1,0 +1,34 @@
+/* worker.h — all runs of one agent-runner: takes what the server assigns, claims it, lets it run,
+ * and gives the place back.
+ *
+ *   assign ──▶ claim ──▶ run ──▶ over        drain: nothing new, runs are parked, then drained
+ *
+ * Threads: the loop's. */
+#ifndef SVC_WORKER_H
+#define SVC_WORKER_H
+
+#include "svc/run.h"
+
+struct worker;
+
+struct worker_options {
+    struct loop *loop;
+    struct http *http;           /* borrowed, outlives the worker */
+    struct toolhosts *toolhosts; /* borrowed, outlives the worker */
+    const json_t *keys;          /* borrowed */
+    const char *workspace_root;  /* borrowed */
+    struct server_options server;
+    void (*on_attached)(bool attached, void *arg); /* may be NULL */
+    void (*on_drained)(void *arg); /* nothing runs any more; free is fine in there */
+    void *arg;
+};
+
+MUST_CHECK enum err_code worker_new(const struct worker_options *o, struct worker **ret,
+                                    struct err *err);
+void worker_start(struct worker *w); /* attaches */
+void worker_free(struct worker *w);  /* what still runs is parked as it is */
+
+/* Tools that run get grace_ms to end; then on_drained. */
+void worker_drain(struct worker *w, int64_t grace_ms);
+
+#endif
