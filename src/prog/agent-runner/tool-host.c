@@ -1,0 +1,234 @@
+#include "prog/agent-runner/tool-host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "platform/jail.h"
+#include "platform/sandbox.h"
+#include "prog/agent-runner/launcher.h"
+#include "svc/tools-serve.h"
+#include "wire/toolproto.h"
+
+struct host {
+    const char *folder;
+    bool in_container;
+    bool in_jail;
+    unsigned long running; /* threads of the user, seen before the jail */
+    struct sandbox_report report;
+    uid_t uid;
+    gid_t gid;
+    int root_fd;
+    char root[PATH_MAX];
+    char tmp[PATH_MAX];
+};
+
+/* Who this session's files belong to: the owner of the workspaces' folder, never root. */
+static void choose_user(struct host *h, const struct stat *workspaces)
+{
+    h->uid = geteuid();
+    h->gid = getegid();
+    if (h->uid != 0)
+        return;
+    h->uid = workspaces->st_uid ? workspaces->st_uid : LAUNCHER_SANDBOX_UID;
+    h->gid = workspaces->st_uid ? workspaces->st_gid : LAUNCHER_SANDBOX_UID;
+}
+
+static enum err_code refuse_owner(const struct host *h, uid_t owner, struct err *err)
+{
+    return err_hint(err,
+                    err_set(err, ERR_DENIED, "the workspace %.200s belongs to user %u, not to %u",
+                            h->root, owner, h->uid),
+                    "give data/workspace to the user who runs the server");
+}
+
+/* Made as its owner. A root that may (no container) makes it for user 10002 when the folder above
+ * is root's own. */
+static enum err_code open_workspace(struct host *h, int above, const struct stat *workspaces,
+                                    struct err *err)
+{
+    bool as_owner = geteuid() == 0 && workspaces->st_uid != 0, made;
+    struct stat st;
+
+    if (as_owner && (setegid(h->gid) < 0 || seteuid(h->uid) < 0))
+        return err_sys(err, errno, "cannot act as user %u", h->uid);
+    made = mkdirat(above, h->folder, 0700) == 0 || errno == EEXIST;
+    h->root_fd =
+        made ? openat(above, h->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (h->root_fd < 0)
+        return err_sys(err, errno, "cannot open the workspace %.200s", h->root);
+    if (as_owner && (seteuid(0) < 0 || setegid(0) < 0))
+        return err_sys(err, errno, "cannot go on as root");
+    if (fstat(h->root_fd, &st) < 0)
+        return err_sys(err, errno, "cannot look at the workspace %.200s", h->root);
+    if (st.st_uid != h->uid && (fchown(h->root_fd, h->uid, h->gid) < 0))
+        return refuse_owner(h, st.st_uid, err);
+    return ERR_OK;
+}
+
+static enum err_code find_workspace(struct host *h, struct err *err)
+{
+    const char *root = getenv("WORKSPACE_ROOT");
+    OWN_FD int above = -1;
+    struct stat st;
+    char real[PATH_MAX];
+
+    if (str_is_empty(root) || !realpath(root, real))
+        return err_sys(err, errno, "cannot find the workspaces' folder %.200s", root ? root : "");
+    above = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (above < 0 || fstat(above, &st) < 0)
+        return err_sys(err, errno, "cannot open the workspaces' folder %.200s", real);
+    if (!str_format(h->root, sizeof h->root, "%s/%s", real, h->folder))
+        return err_set(err, ERR_INVALID, "the path of the workspace is too long");
+    choose_user(h, &st);
+    return open_workspace(h, above, &st, err);
+}
+
+static enum err_code drop_root(const struct host *h, struct err *err)
+{
+    if (geteuid() != 0)
+        return ERR_OK;
+    if (setgroups(0, NULL) < 0 || setresgid(h->gid, h->gid, h->gid) < 0 ||
+        setresuid(h->uid, h->uid, h->uid) < 0 || setuid(0) == 0)
+        return err_sys(err, errno, "cannot become user %u", h->uid);
+    return ERR_OK;
+}
+
+/* A folder of our own; one that somebody else has put there is refused. */
+static enum err_code make_own_folder(const char *path, struct err *err)
+{
+    struct stat st;
+
+    if ((mkdir(path, 0700) < 0 && errno != EEXIST) || lstat(path, &st) < 0)
+        return err_sys(err, errno, "cannot make %.200s", path);
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+        return err_set(err, ERR_DENIED, "%.200s is not a folder of this user", path);
+    return ERR_OK;
+}
+
+static enum err_code make_tmp(struct host *h, struct err *err)
+{
+    char own[PATH_MAX];
+    enum err_code code;
+
+    if (h->in_jail) {
+        (void)str_format(h->tmp, sizeof h->tmp, "/tmp");
+        return ERR_OK;
+    }
+    if (h->in_container) {
+        (void)str_format(h->tmp, sizeof h->tmp, "/tmp/%s", h->folder);
+        return make_own_folder(h->tmp, err);
+    }
+    if (!str_format(own, sizeof own, "%s/" TOOLS_OWN_FOLDER, h->root) ||
+        !str_format(h->tmp, sizeof h->tmp, "%s/tmp", own))
+        return err_set(err, ERR_INVALID, "the path of the workspace is too long");
+    code = make_own_folder(own, err);
+    return code ? code : make_own_folder(h->tmp, err);
+}
+
+/* Whole outputs are not the person's work: version control is told to leave them alone. */
+static void mark_own_folder(const struct host *h)
+{
+    OWN_FD int fd = -1;
+
+    (void)mkdirat(h->root_fd, TOOLS_OWN_FOLDER, 0700);
+    fd = openat(h->root_fd, TOOLS_OWN_FOLDER "/.gitignore",
+                O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        (void)!write(fd, "*\n", 2);
+}
+
+static enum err_code enter_jail(struct host *h, struct err *err)
+{
+    bool has_proc;
+    enum err_code code;
+
+    if (h->in_container || h->report.missing[SANDBOX_NAMESPACES][0])
+        return ERR_OK;
+    code = jail_enter(h->root_fd, h->root, h->root, h->report.egress == SANDBOX_EGRESS_DENY,
+                      &has_proc, err);
+    if (code)
+        return code;
+    h->in_jail = true;
+    /* The old descriptor lies in the tree outside: ".." from it would lead there. */
+    own_fd(&h->root_fd);
+    h->root_fd = open(h->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return h->root_fd < 0 ? err_sys(err, errno, "cannot open %.200s again", h->root) : ERR_OK;
+}
+
+static enum err_code confine(struct host *h, struct err *err)
+{
+    enum err_code code = find_workspace(h, err);
+
+    h->running = code ? 0 : sandbox_count_threads(h->uid);
+    if (!code)
+        code = enter_jail(h, err);
+    if (!code)
+        code = drop_root(h, err);
+    if (!code && chdir(h->root) < 0)
+        code = err_hint(err, err_sys(err, errno, "user %u cannot reach %.200s", h->uid, h->root),
+                        "let others pass through the folders above it (chmod o+x)");
+    if (!code)
+        code = make_tmp(h, err);
+    if (code)
+        return code;
+    mark_own_folder(h);
+    (void)umask(022);
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        return err_sys(err, errno, "cannot protect this process");
+    const struct sandbox_tools t = {
+        .workspace = h->root,
+        .tmp = h->tmp,
+        .egress = h->report.egress,
+        .running = h->running,
+        .in_jail = h->in_jail,
+        .shares_uid = !h->in_container && h->report.missing[SANDBOX_UIDS][0],
+    };
+    return sandbox_enter_tools(&h->report, &t, err);
+}
+
+/* What the worker tells the model in place of a result: the host could not be made safe. */
+static void tell_failure(const struct err *err)
+{
+    struct buf out = {0};
+
+    toolproto_put(&out, TOOLPROTO_READY, 0, err->msg, strlen(err->msg));
+    (void)!write(LAUNCHER_FD, out.data, out.len);
+    buf_done(&out);
+}
+
+int tool_host_main(int argc, char **argv)
+{
+    struct host h = {.root_fd = -1};
+    struct err err = {0};
+    enum err_code code;
+
+    log_set_unit("tool-host");
+    if (argc != 4 || !toolproto_folder_is_valid(argv[2]))
+        return EXIT_USAGE;
+    h.folder = argv[2];
+    h.in_container = str_eq(argv[3], "container");
+    code = sandbox_report_parse(getenv("STIGMER_SANDBOX_REPORT"), &h.report, &err);
+    if (!code)
+        code = confine(&h, &err);
+    if (code) {
+        log_error("cannot confine a tool host", "workspace", h.folder, "error", err.msg, "hint",
+                  err.hint);
+        tell_failure(&err);
+        return EXIT_SANDBOX;
+    }
+    const struct tools tools = {.root_fd = h.root_fd, .root = h.root, .tmp = h.tmp};
+    code = tools_serve(&tools, LAUNCHER_FD, h.report.egress == SANDBOX_EGRESS_ALLOW, &err);
+    if (code)
+        log_error("a tool host ends", "workspace", h.folder, "error", err.msg);
+    return code ? EXIT_FAILED : EXIT_OK;
+}

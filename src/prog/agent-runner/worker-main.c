@@ -1,0 +1,222 @@
+#include "prog/agent-runner/worker-main.h"
+
+#include <jansson.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "base/ulid.h"
+#include "platform/sandbox.h"
+#include "prog/agent-runner/healthcheck.h"
+#include "prog/agent-runner/launcher.h"
+#include "svc/worker.h"
+
+#define SLOTS_DEFAULT 16
+#define SLOTS_MAX 10000
+#define KEYS_MAX ((off_t)1 << 20)
+#define GRACE_MS 5000
+#define LINGER_MS 30000 /* drained by the server, and nobody ends this process */
+
+struct program {
+    struct loop *loop;
+    struct worker *worker;
+    struct loop_timer *linger;
+    bool ending;
+    bool drained; /* nothing runs here any more */
+};
+
+/* glibc keeps an arena per thread and never trims by itself: a waiting runner should be small. */
+static void stay_small(void)
+{
+    (void)mallopt(M_ARENA_MAX, 1);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 << 10);
+    (void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    (void)setenv("UV_THREADPOOL_SIZE", "1", 1);
+}
+
+static enum err_code read_keys(json_t **ret, struct err *err)
+{
+    struct stat st;
+    ssize_t n;
+
+    if (fstat(LAUNCHER_KEYS_FD, &st) < 0 || st.st_size > KEYS_MAX)
+        return err_set(err, ERR_INVALID,
+                       "descriptor %d holds no keys: the worker is started by the launcher",
+                       LAUNCHER_KEYS_FD);
+    char *text = mem_new((size_t)st.st_size + 1);
+    n = pread(LAUNCHER_KEYS_FD, text, (size_t)st.st_size, 0);
+    *ret = n >= 0 ? json_loadb(text, (size_t)n, 0, NULL) : NULL;
+    explicit_bzero(text, (size_t)st.st_size);
+    free(text);
+    (void)close(LAUNCHER_KEYS_FD);
+    if (!json_is_object(*ret))
+        return err_set(err, ERR_INVALID, "the keys are no JSON object");
+    return ERR_OK;
+}
+
+static enum err_code read_slots(unsigned *ret, struct err *err)
+{
+    const char *text = getenv("STIGMER_SLOTS");
+    int64_t n = SLOTS_DEFAULT;
+    enum err_code code = str_is_empty(text) ? ERR_OK : str_to_int(text, 1, SLOTS_MAX, &n, err);
+
+    *ret = (unsigned)n;
+    return code ? err_wrap(err, code, "STIGMER_SLOTS") : ERR_OK;
+}
+
+static void list_layers(const struct sandbox_report *r, struct server_layer ret[SANDBOX_LAYERS])
+{
+    for (int i = 0; i < SANDBOX_LAYERS; i++)
+        ret[i] = (struct server_layer){sandbox_layer_name((enum sandbox_layer)i),
+                                       r->missing[i][0] ? r->missing[i] : NULL};
+}
+
+static void on_attached(bool attached, void *arg)
+{
+    (void)arg;
+    healthcheck_tell(attached);
+}
+
+static void quit(void *arg)
+{
+    struct program *p = arg;
+
+    loop_quit(p->loop);
+}
+
+/* Drained by the server: it is about to end this process itself. */
+static void on_drained(void *arg)
+{
+    struct program *p = arg;
+
+    healthcheck_tell(false);
+    p->drained = true;
+    if (p->ending)
+        loop_quit(p->loop);
+    else
+        loop_timer_in(p->linger, LINGER_MS);
+}
+
+static void on_term(void *arg)
+{
+    struct program *p = arg;
+
+    if (p->ending)
+        return;
+    p->ending = true;
+    if (p->drained) {
+        loop_quit(p->loop);
+        return;
+    }
+    loop_timer_in(p->linger, GRACE_MS + 1000);
+    worker_drain(p->worker, GRACE_MS);
+}
+
+static enum err_code open_worker(struct program *p, const struct sandbox_report *report,
+                                 struct http *http, struct toolhosts *hosts, const json_t *keys,
+                                 struct err *err)
+{
+    struct server_layer layers[SANDBOX_LAYERS];
+    char id[ULID_LEN + 1], runner_id[48];
+    struct worker_options o = {.loop = p->loop,
+                               .http = http,
+                               .toolhosts = hosts,
+                               .keys = keys,
+                               .workspace_root = getenv("WORKSPACE_ROOT"),
+                               .on_attached = on_attached,
+                               .on_drained = on_drained,
+                               .arg = p};
+    enum err_code code = read_slots(&o.server.slots, err);
+
+    if (code)
+        return code;
+    list_layers(report, layers);
+    ulid_make(clock_wall_ms(), id);
+    (void)str_format(runner_id, sizeof runner_id, "run-%s", id);
+    o.server.address = getenv("STIGMER_BACKEND_ENDPOINT");
+    o.server.token = json_string_value(json_object_get(keys, "runner.token"));
+    o.server.runner_id = runner_id;
+    o.server.version = STIGMER_VERSION;
+    o.server.layers = layers;
+    o.server.layer_count = SANDBOX_LAYERS;
+    return worker_new(&o, &p->worker, err);
+}
+
+static enum err_code prepare(struct sandbox_report *ret_report, struct err *err)
+{
+    static const char *const needed[] = {"STIGMER_BACKEND_ENDPOINT", "WORKSPACE_ROOT",
+                                         "STIGMER_SANDBOX_REPORT"};
+    const char *level = getenv("STIGMER_LOG_LEVEL");
+    enum log_level parsed;
+
+    if (!str_is_empty(level)) {
+        enum err_code code = log_level_parse(level, &parsed, err);
+
+        if (code)
+            return code;
+        log_set_level(parsed);
+    }
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (str_is_empty(getenv(needed[i])))
+            return err_set(err, ERR_INVALID, "%s is not set", needed[i]);
+    return sandbox_report_parse(getenv("STIGMER_SANDBOX_REPORT"), ret_report, err);
+}
+
+static enum err_code work(struct program *p, struct err *err)
+{
+    struct sandbox_report report;
+    json_t *keys = NULL;
+    enum err_code code = prepare(&report, err);
+
+    if (!code)
+        code = read_keys(&keys, err);
+    if (!code) {
+        p->loop = loop_new();
+        p->linger = loop_timer_new(p->loop, quit, p);
+        struct loop_signal *term = loop_signal_new(p->loop, SIGTERM, on_term, p);
+        struct loop_signal *intr = loop_signal_new(p->loop, SIGINT, on_term, p);
+        struct http *http = http_new(p->loop);
+        struct toolhosts *hosts = toolhosts_new(p->loop, LAUNCHER_FD);
+
+        code = open_worker(p, &report, http, hosts, keys, err);
+        if (!code) {
+            /* From here on no outside error ends us: a server that is away comes back. */
+            worker_start(p->worker);
+            loop_run(p->loop);
+        }
+        worker_free(p->worker);
+        toolhosts_free(hosts);
+        http_free(http);
+        loop_signal_free(term);
+        loop_signal_free(intr);
+        loop_timer_free(p->linger);
+        loop_free(p->loop);
+    }
+    json_decref(keys);
+    return code;
+}
+
+int worker_main(int argc, char **argv)
+{
+    struct program p = {0};
+    struct err err = {0};
+    enum err_code code;
+
+    (void)argc;
+    (void)argv;
+    stay_small();
+    log_set_unit("worker");
+    code = work(&p, &err);
+    if (!code)
+        return EXIT_OK;
+    log_error("cannot work", "code", err_code_name(code), "error", err.msg, "hint", err.hint);
+    return (int)err_code_exit(code);
+}

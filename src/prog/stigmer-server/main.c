@@ -1,0 +1,109 @@
+/* main.c — stigmer-server's command line. The CLI starts it; a person does so with --foreground. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "prog/stigmer-server/cleanup.h"
+#include "prog/stigmer-server/doctor.h"
+#include "prog/stigmer-server/keeper.h"
+#include "prog/stigmer-server/serve.h"
+#include "prog/stigmer-server/settings.h"
+
+enum what { SERVE, CLEAN_UP, DOCTOR };
+
+struct command {
+    struct settings_args args;
+    struct paths paths;
+    enum what what;
+};
+
+static const char usage[] =
+    "usage: stigmer-server [--home DIR] [--set KEY=VALUE]… [--foreground | --cleanup | --doctor]\n"
+    "       stigmer-server --version\n"
+    "'stigmer server start' starts it; see stigmer-server(8).\n";
+
+static enum err_code take_fd_number(const char *text, int *ret, struct err *err)
+{
+    int64_t fd;
+    enum err_code code = str_to_int(text, 3, 1024, &fd, err);
+
+    if (!code)
+        *ret = (int)fd;
+    return code;
+}
+
+static enum err_code take_value(struct settings_args *a, const char *flag, const char *value,
+                                struct err *err)
+{
+    if (str_eq(flag, "--home"))
+        a->home = value;
+    else if (str_eq(flag, "--ready-fd"))
+        return take_fd_number(value, &a->ready_fd, err);
+    else if (str_eq(flag, "--secrets-fd"))
+        return take_fd_number(value, &a->secrets_fd, err);
+    else if (a->set_count == SETTINGS_SETS)
+        return err_set(err, ERR_INVALID, "more than %d settings", SETTINGS_SETS);
+    else
+        a->sets[a->set_count++] = value;
+    return ERR_OK;
+}
+
+static bool wants_value(const char *flag)
+{
+    return str_eq(flag, "--home") || str_eq(flag, "--ready-fd") || str_eq(flag, "--secrets-fd") ||
+           str_eq(flag, "--set");
+}
+
+static enum err_code parse(int argc, char **argv, struct command *c, struct err *err)
+{
+    enum err_code code = ERR_OK;
+
+    c->args.ready_fd = c->args.secrets_fd = -1;
+    for (int i = 1; i < argc && !code; i++) {
+        if (wants_value(argv[i]) && i + 1 < argc) {
+            code = take_value(&c->args, argv[i], argv[i + 1], err);
+            i++;
+        } else if (str_eq(argv[i], "--foreground")) {
+            c->args.foreground = true;
+        } else if (str_eq(argv[i], "--cleanup")) {
+            c->what = CLEAN_UP;
+        } else if (str_eq(argv[i], "--doctor")) {
+            c->what = DOCTOR;
+        } else {
+            code = err_set(err, ERR_INVALID, "unknown word '%.80s'", argv[i]);
+        }
+    }
+    return code ? code
+                : paths_make(c->args.home, getenv("STIGMER_HOME"), getenv("HOME"), &c->paths, err);
+}
+
+static int serve_child(int ready_fd, bool first, void *arg)
+{
+    const struct command *c = arg;
+
+    return serve_run(&c->args, &c->paths, ready_fd, first);
+}
+
+int main(int argc, char **argv)
+{
+    struct command c = {0};
+    struct err err;
+
+    if (argc == 2 && str_eq(argv[1], "--version")) {
+        (void)puts("stigmer-server " STIGMER_VERSION);
+        return EXIT_OK;
+    }
+    if (parse(argc, argv, &c, &err)) {
+        fprintf(stderr, "stigmer-server: error: %s\n%s", err.msg, usage);
+        return EXIT_USAGE;
+    }
+    log_set_unit("keeper");
+    if (c.what == CLEAN_UP)
+        return cleanup_main(&c.paths);
+    if (c.what == DOCTOR)
+        return doctor_main(&c.args, &c.paths);
+    return keeper_run(&c.paths, c.args.ready_fd, serve_child, &c);
+}

@@ -1,0 +1,450 @@
+#include "prog/stigmer-server/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "platform/rpc-server.h"
+#include "platform/sock.h"
+#include "platform/store.h"
+#include "prog/stigmer-server/runner-unit.h"
+#include "prog/stigmer-server/status.h"
+#include "svc/api.h"
+#include "svc/engine-embedded.h"
+#include "svc/execution-api.h"
+#include "svc/grpc-health.h"
+#include "svc/grpc-reflection.h"
+#include "svc/journal.h"
+#include "svc/keys.h"
+#include "svc/runner-api.h"
+#include "svc/schema.h"
+#include "svc/supervise.h"
+
+#define CASSETTE_MAX ((size_t)4 << 20)
+#define SANDBOX_UID 10002 /* tool hosts of a server that runs as root */
+#define STOP_GRACE_MS 10000
+
+struct serve {
+    const struct settings_args *args; /* borrowed */
+    const struct paths *paths;        /* borrowed */
+    struct config config;
+    int up_fd;   /* the keeper's; -1 once told */
+    int told_fd; /* the person's start; -1 once told */
+    char keys_folder[KEYS_PATH];
+    char token[KEYS_TOKEN];
+    char listen[128];
+
+    struct loop *loop;
+    struct store *store;
+    struct journal *journal;
+    struct engine_embedded *engine;
+    struct rpc_server *rpc;
+    struct api *api;
+    struct runner_api *runner_api;
+    struct execution_api *execution_api;
+    struct grpc_health *health;
+    struct grpc_reflection *reflection;
+    struct runner_unit *runner_unit;
+    struct supervise *supervise;
+    struct loop_signal *on_term, *on_int;
+    struct runner_api_config runner_config;
+    void *cassette; /* owned */
+    struct status_view view;
+    bool ready;
+    int code;
+};
+
+/* ---- telling how the start goes
+ * ------------------------------------------------------------------- */
+
+static void tell(struct serve *s, json_t *take_line)
+{
+    char *text = json_dumps(take_line, JSON_COMPACT);
+    OWN_BUF struct buf line = {0};
+
+    json_decref(take_line);
+    if (text && s->told_fd >= 0) {
+        buf_printf(&line, "%s\n", text);
+        if (write(s->told_fd, line.data, line.len) < 0)
+            log_debug("nobody waits for this start any more");
+    }
+    free(text);
+}
+
+static void tell_error(struct serve *s, const struct err *err)
+{
+    log_error("start failed", "why", err->msg, "hint", err->hint);
+    tell(s, json_pack("{s:{s:s,s:i,s:s,s:s}}", "error", "code", err_code_name(err->code), "exit",
+                      (int)err_code_exit(err->code), "message", err->msg, "hint", err->hint));
+    s->code = (int)err_code_exit(err->code);
+    if (!s->code)
+        s->code = EXIT_FAILED;
+}
+
+static void tell_ready(struct serve *s)
+{
+    json_t *warnings = json_array();
+
+    s->ready = true;
+    log_info("ready", "listen", s->listen);
+    for (size_t i = 0; i < s->view.warning_count; i++)
+        json_array_append_new(warnings, json_string(s->view.warnings[i]));
+    tell(s, json_pack("{s:b,s:[s],s:o}", "ready", 1, "listen", s->listen, "warnings", warnings));
+    own_fd(&s->told_fd);
+    s->told_fd = -1;
+    if (s->up_fd >= 0 && write(s->up_fd, "R", 1) != 1)
+        log_warn("keeper cannot be told", "why", strerror(errno));
+    own_fd(&s->up_fd);
+    s->up_fd = -1;
+}
+
+/* ---- folders and settings
+ * -------------------------------------------------------------------------- */
+
+static enum err_code make_folder(const char *path, mode_t mode, struct err *err)
+{
+    struct stat st;
+
+    if (mkdir(path, mode) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "make the folder '%s'", path);
+    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INVALID, "'%s' is not a folder", path);
+    if (access(path, W_OK | X_OK) < 0)
+        return err_hint(err, err_sys(err, errno, "use the folder '%s'", path),
+                        "choose another home with --home or STIGMER_HOME");
+    return ERR_OK;
+}
+
+static enum err_code make_folders(const struct paths *p, struct err *err)
+{
+    enum err_code code;
+
+    if ((code = make_folder(p->home, 0700, err)) || (code = make_folder(p->data, 0700, err)) ||
+        (code = make_folder(p->logs, 0700, err)) || (code = make_folder(p->run, 0700, err)) ||
+        (code = make_folder(p->runner_dir, 0755, err)) ||
+        (code = make_folder(p->workspace, 0700, err)))
+        return code;
+    if (chmod(p->runner_dir, 0755) < 0)
+        return err_sys(err, errno, "open the folder '%s' to the container", p->runner_dir);
+    /* what root's agents write belongs to the sandbox's uid, which root's tools run as */
+    if (getuid() == 0 && chown(p->workspace, SANDBOX_UID, SANDBOX_UID) < 0)
+        return err_sys(err, errno, "give the folder '%s' to the sandbox", p->workspace);
+    return ERR_OK;
+}
+
+static enum err_code load_cassette(struct serve *s, struct err *err)
+{
+    const char *url = config_get_str(&s->config, CONFIG_LLM_BASE_URL);
+    const char *path = str_starts(url, "file://") ? url + 7
+                       : str_starts(url, "file:") ? url + 5
+                                                  : url;
+    OWN_FD int fd = -1;
+    struct stat st;
+
+    if (!str_eq(config_get_str(&s->config, CONFIG_LLM_PROVIDER), "replay") || str_is_empty(path))
+        return ERR_OK;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_hint(err, err_sys(err, errno, "open the recording '%s'", path),
+                        "set llm.base_url to a file that 'stigmer run --record' wrote");
+    if (!S_ISREG(st.st_mode) || (size_t)st.st_size > CASSETTE_MAX)
+        return err_set(err, ERR_LIMIT, "the recording '%s' is no file of at most %zu bytes", path,
+                       CASSETTE_MAX);
+    s->cassette = mem_array((size_t)st.st_size + 1, 1);
+    s->runner_config.cassette_len = (size_t)st.st_size;
+    s->runner_config.cassette = s->cassette;
+    if (read(fd, s->cassette, (size_t)st.st_size) != st.st_size)
+        return err_sys(err, errno, "read the recording '%s'", path);
+    return ERR_OK;
+}
+
+static void fill_runner_config(struct serve *s)
+{
+    const struct config *c = &s->config;
+
+    s->runner_config.token = s->token;
+    s->runner_config.provider = config_get_str(c, CONFIG_LLM_PROVIDER);
+    s->runner_config.model = config_get_str(c, CONFIG_LLM_MODEL);
+    s->runner_config.base_url =
+        str_eq(s->runner_config.provider, "replay") ? "" : config_get_str(c, CONFIG_LLM_BASE_URL);
+    s->runner_config.max_output_tokens = config_get_int(c, CONFIG_LLM_MAX_OUTPUT_TOKENS);
+    s->runner_config.context_tokens = config_get_int(c, CONFIG_LLM_CONTEXT_TOKENS);
+    s->runner_config.max_turns = (uint32_t)config_get_int(c, CONFIG_BUDGET_MAX_TURNS);
+    s->runner_config.max_tokens = config_get_int(c, CONFIG_BUDGET_MAX_TOKENS);
+    s->runner_config.max_duration_ms = config_get_duration(c, CONFIG_BUDGET_MAX_DURATION);
+}
+
+static enum err_code prepare(struct serve *s, struct err *err)
+{
+    OWN_BUF struct buf warnings = {0};
+    enum log_level level;
+    enum err_code code;
+
+    if ((code = settings_load(s->args, s->paths, &s->config, err)) ||
+        (code = make_folders(s->paths, err)) ||
+        (code = keys_dir(s->paths->home, s->keys_folder, err)) ||
+        (code = keys_open(s->keys_folder, s->token, err)) ||
+        (code = settings_put_keys(s->args, &s->config, s->keys_folder, err)) ||
+        (code = load_cassette(s, err)))
+        return code;
+    if (log_level_parse(config_get_str(&s->config, CONFIG_SERVER_LOG_LEVEL), &level, NULL) ==
+        ERR_OK)
+        log_set_level(level);
+    fill_runner_config(s);
+    config_warnings(&s->config, &warnings);
+    if (warnings.len) {
+        char *line, *rest = (char *)warnings.data;
+        while ((line = strsep(&rest, "\n")) && *line)
+            status_warn(&s->view, line);
+    }
+    return ERR_OK;
+}
+
+/* ---- opening
+ * ---------------------------------------------------------------------------------------- */
+
+static enum err_code listen_on(struct serve *s, const char *address, mode_t mode, unsigned gates,
+                               int *ret_fd, struct err *err)
+{
+    int fd;
+    enum err_code code = sock_listen(address, mode, &fd, err);
+
+    if (code)
+        return code;
+    *ret_fd = fd;
+    rpc_server_listen(s->rpc, fd, gates);
+    return ERR_OK;
+}
+
+static enum err_code listen_all(struct serve *s, struct err *err)
+{
+    char address[PATHS_MAX + 8];
+    int fd;
+    enum err_code code;
+
+    if ((code = listen_on(s, config_get_str(&s->config, CONFIG_SERVER_LISTEN), 0, RPC_GATE_API, &fd,
+                          err))) {
+        if (code == ERR_CONFLICT)
+            err_hint(err, code,
+                     "stop it, or choose another port: stigmer config set server.listen "
+                     "127.0.0.1:PORT");
+        return code;
+    }
+    if ((code = sock_name(fd, s->listen, sizeof s->listen, err)))
+        return code;
+    (void)str_format(address, sizeof address, "unix:%s", s->paths->api_sock);
+    if ((code = listen_on(s, address, 0600, RPC_GATE_API, &fd, err)))
+        return code;
+    (void)str_format(address, sizeof address, "unix:%s", s->paths->runner_sock);
+    return listen_on(s, address, 0666, RPC_GATE_RUNNER, &fd, err);
+}
+
+static void begin_stop(int64_t grace_ms, void *arg);
+
+static enum err_code open_services(struct serve *s, struct err *err)
+{
+    enum err_code code;
+
+    if ((code = store_open(s->loop, s->paths->data, schema(), &s->store, err)))
+        return code;
+    s->journal = journal_new(s->loop, s->store);
+    if ((code = engine_embedded_new(s->loop, s->store, s->journal, NULL, &s->engine, err)))
+        return code;
+    s->rpc = rpc_server_new(s->loop, NULL);
+    s->api = api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine));
+    s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
+    s->execution_api = execution_api_new(s->loop, s->journal, engine_embedded_engine(s->engine));
+    api_add(s->rpc, s->api);
+    execution_api_add(s->rpc, s->execution_api);
+    runner_api_add(s->rpc, s->runner_api);
+    s->view.paths = s->paths;
+    s->view.config = &s->config;
+    s->view.engine = s->engine;
+    s->view.runner_api = s->runner_api;
+    s->view.listen = s->listen;
+    s->view.started_wall_ms = clock_wall_ms();
+    s->view.on_shutdown = begin_stop;
+    s->view.arg = s;
+    status_add(s->rpc, &s->view);
+    s->health = grpc_health_new(s->rpc);
+    s->reflection = grpc_reflection_new(s->rpc);
+    return listen_all(s, err);
+}
+
+/* ---- the runner
+ * --------------------------------------------------------------------------------------- */
+
+static void on_runner_change(void *arg)
+{
+    struct serve *s = arg;
+
+    if (s->supervise && engine_embedded_runners(s->engine))
+        supervise_ready(s->supervise);
+}
+
+static void quit(void *arg)
+{
+    struct serve *s = arg;
+
+    loop_quit(s->loop);
+}
+
+/* A first start that cannot have a runner has failed; later it is retried and status says so. */
+static void check_start(void *arg)
+{
+    struct serve *s = arg;
+    struct supervise_report r;
+    struct err err;
+
+    if (s->ready || !s->supervise)
+        return;
+    supervise_report(s->supervise, &r);
+    if (r.state == UNIT_UP) {
+        tell_ready(s);
+        return;
+    }
+    if (r.state != UNIT_FAILED &&
+        (r.state != UNIT_BACKOFF || (r.last_code == ERR_OK && r.restarts < 3)))
+        return;
+    err_set(&err, r.last_code ? r.last_code : ERR_UNAVAILABLE,
+            "the agent-runner cannot be started: %s", r.last_exit);
+    err_hint(&err, err.code, "%s",
+             *r.last_hint ? r.last_hint : "stigmer server logs -c agent-runner");
+    tell_error(s, &err);
+    begin_stop(0, s);
+}
+
+static void on_unit_change(enum unit_state now, void *arg)
+{
+    struct serve *s = arg;
+
+    if (s->view.stopping && now == UNIT_DOWN)
+        loop_later(s->loop, quit, s);
+    else
+        loop_later(s->loop, check_start, s);
+}
+
+static void on_unit_progress(const char *what, void *arg)
+{
+    struct serve *s = arg;
+
+    tell(s, json_pack("{s:s}", "progress", what));
+}
+
+static enum err_code start_runner(struct serve *s, struct err *err)
+{
+    const struct supervise_events events = {on_unit_change, on_unit_progress, s};
+    const char *kind = config_get_str(&s->config, CONFIG_RUNNER_KIND);
+    struct runner_backend *backend;
+    enum err_code code;
+
+    runner_api_on_change(s->runner_api, on_runner_change, s);
+    if (str_eq(kind, "none")) {
+        tell_ready(s);
+        return ERR_OK;
+    }
+    s->runner_unit = runner_unit_new(&s->config, s->paths, s->keys_folder);
+    if (str_eq(kind, "auto")) {
+        kind = "process";
+        status_warn(&s->view, "the runner is a sandboxed process on this machine, not a container");
+    }
+    if ((code = runner_unit_backend(s->runner_unit, s->loop, kind, &backend, err)))
+        return code;
+    s->supervise = supervise_new(s->loop, backend, &events);
+    s->view.supervise = s->supervise;
+    supervise_start(s->supervise);
+    return ERR_OK;
+}
+
+/* ---- the end
+ * -------------------------------------------------------------------------------------------- */
+
+static void stop_runner(void *arg)
+{
+    struct serve *s = arg;
+    struct supervise_report r;
+
+    if (!s->supervise) {
+        quit(s);
+        return;
+    }
+    supervise_stop(s->supervise, STOP_GRACE_MS); /* on_unit_change hears that it is down */
+    supervise_report(s->supervise, &r);
+    if (r.state == UNIT_DOWN)
+        loop_later(s->loop, quit, s);
+}
+
+static void begin_stop(int64_t grace_ms, void *arg)
+{
+    struct serve *s = arg;
+    struct engine *e = engine_embedded_engine(s->engine);
+
+    if (s->view.stopping)
+        return;
+    s->view.stopping = true;
+    log_info("stopping", "grace_ms", log_int(grace_ms));
+    grpc_health_set(s->health, false);
+    e->ops->drain(e, grace_ms, stop_runner, s);
+}
+
+static void on_signal(void *arg)
+{
+    begin_stop(STOP_GRACE_MS, arg);
+}
+
+static void close_all(struct serve *s)
+{
+    supervise_free(s->supervise);
+    runner_unit_free(s->runner_unit);
+    grpc_reflection_free(s->reflection);
+    grpc_health_free(s->health);
+    rpc_server_free(s->rpc);
+    execution_api_free(s->execution_api);
+    runner_api_free(s->runner_api);
+    api_free(s->api);
+    engine_embedded_free(s->engine);
+    store_free(s->store);
+    journal_free(s->journal);
+    loop_signal_free(s->on_term);
+    loop_signal_free(s->on_int);
+    loop_free(s->loop);
+    free(s->cassette);
+    config_done(&s->config);
+    if (s->store) { /* we were the one who had this home */
+        (void)unlink(s->paths->api_sock);
+        (void)unlink(s->paths->runner_sock);
+        keys_remove(s->keys_folder);
+    }
+    own_fd(&s->told_fd);
+    own_fd(&s->up_fd);
+}
+
+int serve_run(const struct settings_args *args, const struct paths *paths, int ready_fd, bool first)
+{
+    struct serve s = {
+        .args = args, .paths = paths, .up_fd = ready_fd, .told_fd = first ? args->ready_fd : -1};
+    struct err err;
+
+    (void)mallopt(M_ARENA_MAX, 2); /* two threads that allocate: the loop's and the writer's */
+    log_set_unit("stigmer-server");
+    config_init(&s.config);
+    s.loop = loop_new();
+    s.on_term = loop_signal_new(s.loop, SIGTERM, on_signal, &s);
+    s.on_int = args->foreground ? loop_signal_new(s.loop, SIGINT, on_signal, &s) : NULL;
+    if (prepare(&s, &err) || open_services(&s, &err) || start_runner(&s, &err))
+        tell_error(&s, &err);
+    else /* from here on no outside error ends us */
+        loop_run(s.loop);
+    close_all(&s);
+    return s.code;
+}

@@ -1,0 +1,191 @@
+#include "prog/stigmer-server/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "stigmer/execution/v1/service.pb-c.h"
+
+static int64_t rss_of(pid_t pid)
+{
+    char path[64];
+    long pages = 0;
+    FILE *f;
+
+    (void)str_format(path, sizeof path, "/proc/%d/statm", (int)pid);
+    f = fopen(path, "re");
+    if (f && fscanf(f, "%*s %ld", &pages) != 1)
+        pages = 0;
+    if (f)
+        fclose(f);
+    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+static json_t *time_json(int64_t wall_ms)
+{
+    char text[CLOCK_TEXT];
+
+    clock_format(wall_ms, text);
+    return json_string(text);
+}
+
+static json_t *server_json(const struct status_view *v)
+{
+    return json_pack("{s:s,s:s,s:s,s:i,s:o,s:i,s:n,s:I,s:s}", "name", "stigmer-server", "kind",
+                     "process", "state", v->stopping ? "stopping" : "ready", "pid", (int)getpid(),
+                     "since", time_json(v->started_wall_ms), "restarts", 0, "lastExit", "rssBytes",
+                     (json_int_t)rss_of(getpid()), "version", STIGMER_VERSION);
+}
+
+static const char *runner_state(const struct supervise_report *r)
+{
+    return unit_state_name(r->state);
+}
+
+static void put_identity(const struct status_view *v, struct runner_backend *b, json_t *o)
+{
+    const char *container = b->ops->container_id(b);
+    const struct runner_api_seen *seen = runner_api_seen(v->runner_api);
+    pid_t pid = b->ops->pid(b);
+
+    if (pid)
+        json_object_set_new(o, "pid", json_integer(pid));
+    if (!str_is_empty(container)) {
+        json_object_set_new(o, "containerId", json_string(container));
+        json_object_set_new(o, "image",
+                            json_string(config_get_str(v->config, CONFIG_RUNNER_IMAGE)));
+        json_object_set_new(o, "network",
+                            json_string(str_eq(config_egress(v->config), "allow")
+                                            ? "bridge"
+                                            : config_get_str(v->config, CONFIG_RUNNER_NETWORK)));
+    }
+    json_object_set_new(o, "rssBytes", json_integer(seen->rss_bytes));
+    json_object_set_new(o, "version", json_string(seen->version));
+}
+
+static json_t *runner_json(const struct status_view *v)
+{
+    struct supervise_report r;
+    struct runner_backend *b;
+    json_t *o;
+
+    if (!v->supervise)
+        return json_pack("{s:s,s:s,s:s}", "name", "agent-runner", "kind", "external", "state",
+                         engine_embedded_runners(v->engine) ? "ready" : "disabled");
+    supervise_report(v->supervise, &r);
+    b = supervise_backend(v->supervise);
+    o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:i,s:o}", "name", "agent-runner", "kind", b->ops->kind,
+                  "state", runner_state(&r), "runtime", b->ops->runtime, "since",
+                  time_json(r.since_wall_ms), "restarts", (int)r.restarts, "lastExit",
+                  str_is_empty(r.last_exit) ? json_null() : json_string(r.last_exit));
+    put_identity(v, b, o);
+    json_object_set_new(o, "slots",
+                        json_pack("{s:i,s:i}", "used", (int)engine_embedded_running(v->engine),
+                                  "max", (int)config_get_int(v->config, CONFIG_RUNNER_SLOTS)));
+    return o;
+}
+
+static json_t *sandbox_json(const struct status_view *v)
+{
+    const Runner__AttachRequest *a = runner_api_seen(v->runner_api)->attach;
+    json_t *layers = json_array(), *missing = json_array();
+
+    for (size_t i = 0; a && i < a->n_layers; i++)
+        json_array_append_new(layers, json_string(a->layers[i]));
+    for (size_t i = 0; a && i < a->n_missing; i++)
+        json_array_append_new(missing, json_pack("{s:s,s:s}", "layer", a->missing[i]->layer, "why",
+                                                 a->missing[i]->why));
+    return json_pack("{s:o,s:o}", "layers", layers, "missing", missing);
+}
+
+static const char *whole_state(const struct status_view *v)
+{
+    struct supervise_report r;
+
+    if (v->stopping)
+        return "stopping";
+    if (!v->supervise)
+        return "ready";
+    supervise_report(v->supervise, &r);
+    if (r.state == UNIT_UP)
+        return "ready";
+    return r.state == UNIT_STARTING && !r.restarts ? "starting" : "degraded";
+}
+
+/* What a later start compares its wishes with. */
+static json_t *config_json(const struct config *c)
+{
+    json_t *o = json_object();
+
+    for (int k = 0; k < CONFIG_KEYS; k++)
+        json_object_set_new(o, config_row((enum config_key)k)->name,
+                            json_string(config_get_str(c, (enum config_key)k)));
+    return o;
+}
+
+json_t *status_json(const struct status_view *v)
+{
+    char unix_address[PATHS_MAX + 8];
+    json_t *warnings = json_array(), *components;
+
+    (void)str_format(unix_address, sizeof unix_address, "unix:%s", v->paths->api_sock);
+    for (size_t i = 0; i < v->warning_count; i++)
+        json_array_append_new(warnings, json_string(v->warnings[i]));
+    components = json_pack("[o,o,{s:s,s:s,s:s}]", server_json(v), runner_json(v), "name",
+                           "temporal", "kind", "process", "state", "disabled");
+    return json_pack(
+        "{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o}", "schema", "stigmer.cli/server-status/v1",
+        "state", whole_state(v), "home", v->paths->home, "engine", "embedded", "startedAt",
+        time_json(v->started_wall_ms), "listen", unix_address, v->listen, "components", components,
+        "sandbox", sandbox_json(v), "warnings", warnings, "config", config_json(v->config));
+}
+
+void status_warn(struct status_view *v, const char *text)
+{
+    if (v->warning_count < STATUS_WARNINGS)
+        (void)str_format(v->warnings[v->warning_count++], STATUS_TEXT, "%s", text);
+}
+
+static void status(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    Exec__StatusResponse r = EXEC__STATUS_RESPONSE__INIT;
+    json_t *j = status_json(arg);
+
+    (void)msg;
+    r.json = json_dumps(j, JSON_COMPACT);
+    rpc_call_reply(call, &r.base);
+    free(r.json);
+    json_decref(j);
+}
+
+static void shut_down(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct status_view *v = arg;
+    const Exec__ShutdownRequest *req = (const Exec__ShutdownRequest *)msg;
+    Exec__ShutdownResponse r = EXEC__SHUTDOWN_RESPONSE__INIT;
+    int64_t grace = req->grace_ms < 0 ? 0 : req->grace_ms > 3600000 ? 3600000 : req->grace_ms;
+
+    rpc_call_reply(call, &r.base);
+    v->on_shutdown(grace, v->arg);
+}
+
+void status_add(struct rpc_server *s, struct status_view *v)
+{
+    static const struct rpc_method methods[] = {
+        {.name = "status",
+         .request = &exec__status_request__descriptor,
+         .response = &exec__status_response__descriptor,
+         .fn = status},
+        {.name = "shutdown",
+         .request = &exec__shutdown_request__descriptor,
+         .response = &exec__shutdown_response__descriptor,
+         .fn = shut_down},
+        {0},
+    };
+    static const struct rpc_service service = {"stigmer.execution.v1.ServerService", methods};
+
+    rpc_server_add(s, &service, v);
+}

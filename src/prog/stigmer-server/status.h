@@ -1,0 +1,38 @@
+/* status.h — stigmer.execution.v1.ServerService: the live truth as JSON of schema
+ * stigmer.cli/server-status/v1, and shutdown. The server fills a view; nothing is cached. */
+#ifndef PROG_STIGMER_SERVER_STATUS_H
+#define PROG_STIGMER_SERVER_STATUS_H
+
+#include <jansson.h>
+
+#include "core/config.h"
+#include "core/paths.h"
+#include "platform/loop.h"
+#include "platform/rpc-server.h"
+#include "svc/engine-embedded.h"
+#include "svc/runner-api.h"
+#include "svc/supervise.h"
+
+#define STATUS_WARNINGS 16
+#define STATUS_TEXT 512
+
+struct status_view {
+    const struct paths *paths;
+    const struct config *config;
+    const struct engine_embedded *engine;
+    const struct runner_api *runner_api;
+    struct supervise *supervise; /* NULL: runner.kind none */
+    const char *listen;          /* as bound */
+    int64_t started_wall_ms;
+    bool stopping;
+    char warnings[STATUS_WARNINGS][STATUS_TEXT];
+    size_t warning_count;
+    void (*on_shutdown)(int64_t grace_ms, void *arg);
+    void *arg;
+};
+
+json_t *status_json(const struct status_view *v); /* the caller's */
+void status_warn(struct status_view *v, const char *text);
+void status_add(struct rpc_server *s, struct status_view *v);
+
+#endif

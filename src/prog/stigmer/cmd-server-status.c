@@ -1,0 +1,154 @@
+/* server status: what the server says of itself, or what can be told without it. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "prog/stigmer/cli.h"
+#include "prog/stigmer/cmds.h"
+#include "prog/stigmer/daemon.h"
+#include "prog/stigmer/live.h"
+#include "prog/stigmer/out.h"
+
+#define ANSWER_MS 3000
+
+static const char *text_of(const json_t *o, const char *key, const char *fallback)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : fallback;
+}
+
+static void print_components(struct buf *b, const struct cli *cli, const json_t *list)
+{
+    static const char *const heads[] = {"COMPONENT", "STATE",    "KIND",   "ID",
+                                        "SINCE",     "RESTARTS", "MEMORY", NULL};
+    struct out_table t = {0};
+    size_t i;
+    json_t *c;
+
+    out_table_row(&t, heads);
+    json_array_foreach(list, i, c)
+    {
+        const char *container = text_of(c, "containerId", "");
+        const char *since = text_of(c, "since", "");
+        long long pid = json_integer_value(json_object_get(c, "pid"));
+        long long rss = json_integer_value(json_object_get(c, "rssBytes"));
+        char id[24] = "-", age[24] = "-", restarts[24], memory[24] = "-";
+        int64_t since_ms;
+        if (*container)
+            snprintf(id, sizeof id, "%.12s", container);
+        else if (pid)
+            snprintf(id, sizeof id, "%lld", pid);
+        if (clock_parse(since, &since_ms, NULL) == ERR_OK)
+            out_age(since_ms, clock_wall_ms(), age);
+        if (rss)
+            snprintf(memory, sizeof memory, "%.1f MB", (double)rss / 1e6);
+        snprintf(restarts, sizeof restarts, "%lld",
+                 (long long)json_integer_value(json_object_get(c, "restarts")));
+        out_table_row(&t, (const char *const[]){text_of(c, "name", "?"), text_of(c, "state", "?"),
+                                                text_of(c, "kind", "-"), id, age, restarts, memory,
+                                                NULL});
+    }
+    out_table_done(&t, b, cli->out_is_tty);
+    json_array_foreach(list, i, c)
+    {
+        const char *why = text_of(c, "lastExit", NULL);
+        if (why)
+            buf_printf(b, "%s last ended: %s\n", text_of(c, "name", "?"), why);
+    }
+}
+
+static void put_list(struct buf *b, const char *head, const json_t *list)
+{
+    size_t i;
+    json_t *v;
+
+    if (!json_array_size(list))
+        return;
+    buf_printf(b, "%-12s", head);
+    json_array_foreach(list, i, v)
+    {
+        if (json_is_string(v))
+            buf_printf(b, "%s%s", i ? ", " : "", json_string_value(v));
+        else
+            buf_printf(b, "%s%s (%s)", i ? ", " : "", text_of(v, "layer", "?"),
+                       text_of(v, "why", "?"));
+    }
+    buf_putc(b, '\n');
+}
+
+static void print_text(const struct cli *cli, const json_t *s)
+{
+    OWN_BUF struct buf b = {0};
+    const json_t *sandbox = json_object_get(s, "sandbox");
+    const char *state = text_of(s, "state", "?");
+    char color = str_eq(state, "ready") ? 'g' : str_eq(state, "stopped") ? 'd' : 'y';
+
+    buf_printf(&b, "%-12s%s%s%s\n", "state", out_color(cli->out_color, color), state,
+               out_color(cli->out_color, '0'));
+    buf_printf(&b, "%-12s%s\n", "home", text_of(s, "home", cli->paths.home));
+    if (json_object_get(s, "engine"))
+        buf_printf(&b, "%-12s%s\n", "engine", text_of(s, "engine", "?"));
+    put_list(&b, "listen", json_object_get(s, "listen"));
+    put_list(&b, "sandbox", json_object_get(sandbox, "layers"));
+    put_list(&b, "missing", json_object_get(sandbox, "missing"));
+    put_list(&b, "warnings", json_object_get(s, "warnings"));
+    buf_printf(&b, "%-12s%s\n", "logs", cli->paths.logs);
+    if (json_array_size(json_object_get(s, "components"))) {
+        buf_putc(&b, '\n');
+        print_components(&b, cli, json_object_get(s, "components"));
+    }
+    (void)out_flush(STDOUT_FILENO, &b);
+}
+
+/* Without an answer: what the pid file tells. */
+static json_t *made_up(const struct cli *cli, enum live_state state)
+{
+    json_t *o = json_object(), *components = json_array(), *warnings = json_array();
+    struct daemon_pids pids;
+
+    daemon_find(&cli->paths, &pids);
+    json_object_set_new(o, "schema", json_string("stigmer.cli/server-status/v1"));
+    json_object_set_new(o, "state", json_string(state == LIVE_GONE ? "stopped" : "degraded"));
+    json_object_set_new(o, "home", json_string(cli->paths.home));
+    if (pids.server.pid || pids.keeper.pid)
+        json_array_append_new(
+            components, json_pack("{s:s, s:s, s:s, s:i}", "name", "stigmer-server", "kind",
+                                  "process", "state", "degraded", "pid",
+                                  (int)(pids.server.pid ? pids.server.pid : pids.keeper.pid)));
+    if (state == LIVE_SILENT)
+        json_array_append_new(warnings, json_string("the server's process lives and does not "
+                                                    "answer"));
+    else if (pids.recorded)
+        json_array_append_new(warnings,
+                              json_string("the server ended without being stopped; `stigmer server "
+                                          "start` goes on with its runs, `stigmer server stop` "
+                                          "removes what it left"));
+    json_object_set_new(o, "components", components);
+    json_object_set_new(o, "warnings", warnings);
+    return o;
+}
+
+int cmd_server_status_run(struct cli *cli)
+{
+    json_t *status;
+    enum live_state state = live_ask(cli, cli->timeout_ms ? cli->timeout_ms : ANSWER_MS, &status);
+    bool ready;
+
+    if (!status)
+        status = made_up(cli, state);
+    ready = str_eq(json_string_value(json_object_get(status, "state")), "ready");
+    if (cli->format == CLI_TEXT)
+        print_text(cli, status);
+    else
+        out_document(cli, status);
+    json_decref(status);
+    if (state == LIVE_GONE) {
+        if (cli->format == CLI_TEXT)
+            cli_note(cli, "hint: stigmer server start");
+        return EXIT_NOT_RUNNING;
+    }
+    return ready ? EXIT_OK : EXIT_FAILED;
+}

@@ -1,0 +1,288 @@
+#include "prog/stigmer/cmd-table.h"
+
+#include <string.h>
+
+#include "base/str.h"
+#include "prog/stigmer/cmds.h"
+
+#define NAMES_MAX 64
+
+static const char *const data_formats[] = {"text", "json", "yaml", "jsonl", "name", NULL};
+static const char *const doc_formats[] = {"text", "json", "yaml", NULL};
+static const char *const json_formats[] = {"text", "json", NULL};
+static const char *const run_formats[] = {"text", "json", "jsonl", NULL};
+static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const components[] = {"stigmer-server", "agent-runner", NULL};
+
+#define END                                                                                        \
+    {                                                                                              \
+        NULL, 0, NULL, NULL, NULL, NULL, false                                                     \
+    }
+
+/* clang-format off */
+const struct arg_spec cmd_table_global[] = {
+    {"quiet", 'q', NULL, "no notices, only results and errors", NULL, NULL, false},
+    {"verbose", 'v', NULL, "say more on standard error", NULL, NULL, true},
+    {"no-color", 0, NULL, "no colours", "NO_COLOR", NULL, false},
+    {"no-input", 0, NULL, "never ask; a question becomes an error", NULL, NULL, false},
+    {"timeout", 0, "DUR", "give up after this time", NULL, NULL, false},
+    {"home", 0, "DIR", "where everything lives (default ~/.stigmer)", "STIGMER_HOME", NULL, false},
+    {"server", 0, "ADDR", "unix:PATH or host:port of the server", "STIGMER_SERVER_ADDR", NULL, false},
+    {"help", 'h', NULL, "show help", NULL, NULL, false},
+    {"version", 0, NULL, "show the version", NULL, NULL, false},
+    END};
+
+static const struct arg_spec start_flags[] = {
+    {"runner", 0, "auto|docker|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
+    {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
+    {"listen", 0, "HOST:PORT", "address of the API on loopback", "STIGMER_LISTEN", NULL, false},
+    {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
+    {"foreground", 0, NULL, "stay attached to this terminal", NULL, NULL, false},
+    {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
+    {"wait-timeout", 0, "DUR", "how long to wait (default 30s)", NULL, NULL, false},
+    END};
+static const struct arg_spec stop_flags[] = {
+    {"grace", 0, "DUR", "time for runs to reach a step that can be resumed (default 10s)", NULL, NULL, false},
+    {"force", 0, NULL, "end the server at once", NULL, NULL, false},
+    END};
+static const struct arg_spec restart_flags[] = {
+    {"runner", 0, "auto|docker|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
+    {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
+    {"listen", 0, "HOST:PORT", "address of the API on loopback", "STIGMER_LISTEN", NULL, false},
+    {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
+    {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
+    {"wait-timeout", 0, "DUR", "how long to wait (default 30s)", NULL, NULL, false},
+    {"grace", 0, "DUR", "time for runs to reach a step that can be resumed (default 10s)", NULL, NULL, false},
+    {"force", 0, NULL, "end the server at once", NULL, NULL, false},
+    END};
+static const struct arg_spec logs_flags[] = {
+    {"component", 'c', "NAME", "only this component", NULL, components, true},
+    {"follow", 'f', NULL, "go on with new lines", NULL, NULL, false},
+    {"tail", 0, "N|all", "lines from the end of each component (default 50)", NULL, NULL, false},
+    {"since", 0, "TIME", "from this time on: RFC 3339, or a duration before now", NULL, NULL, false},
+    {"until", 0, "TIME", "up to this time", NULL, NULL, false},
+    {"timestamps", 't', NULL, "keep the time of each line", NULL, NULL, false},
+    {"level", 0, "LEVEL", "this level and worse", NULL, levels, false},
+    {"grep", 0, "RE", "only lines that match the extended regular expression", NULL, NULL, false},
+    {"run", 0, "ID", "only lines of this execution", NULL, NULL, false},
+    {"no-prefix", 0, NULL, "no component name in front", NULL, NULL, false},
+    END};
+static const struct arg_spec apply_flags[] = {
+    {"file", 'f', "FILE|DIR|-", "what to apply", NULL, NULL, true},
+    {"dry-run", 0, NULL, "say what would happen, change nothing", NULL, NULL, false},
+    END};
+static const struct arg_spec get_flags[] = {
+    {"all", 0, NULL, "no limit on how many are listed", NULL, NULL, false},
+    END};
+static const struct arg_spec delete_flags[] = {
+    {"all", 0, NULL, "every one of the kind", NULL, NULL, false},
+    {"yes", 'y', NULL, "do not ask", NULL, NULL, false},
+    END};
+static const struct arg_spec run_flags[] = {
+    {"message", 'm', "TEXT|-|@FILE", "the task; - reads standard input", NULL, NULL, false},
+    {"session", 0, "ID", "go on in this session", NULL, NULL, false},
+    {"model", 0, "NAME", "model of this run", NULL, NULL, false},
+    {"runtime-env", 0, "K=V", "environment of the tools; secret:K=NAME takes the value of the variable NAME", NULL, NULL, true},
+    {"detach", 0, NULL, "print the execution id and return", NULL, NULL, false},
+    {"follow", 0, NULL, "follow to the end (default true)", NULL, NULL, false},
+    {"record", 0, "FILE", "write the exchanges with the model to FILE", NULL, NULL, false},
+    {"replay", 0, "FILE", "answer from a recording instead of a model", NULL, NULL, false},
+    END};
+static const struct arg_spec ps_flags[] = {
+    {"all", 'a', NULL, "ended ones too", NULL, NULL, false},
+    {"session", 0, "ID", "of this session", NULL, NULL, false},
+    {"phase", 0, "PHASE", "pending, running, completed, failed or cancelled", NULL, NULL, false},
+    END};
+static const struct arg_spec attach_flags[] = {
+    {"from", 0, "SEQ", "begin with this event (default 1)", NULL, NULL, false},
+    END};
+static const struct arg_spec run_logs_flags[] = {
+    {"follow", 'f', NULL, "go on to the end of the run", NULL, NULL, false},
+    END};
+static const struct arg_spec cancel_flags[] = {
+    {"reason", 0, "TEXT", "why, for the journal", NULL, NULL, false},
+    END};
+
+const struct cmd cmd_table[] = {
+    {"server start", "", 0, 0, "Bring the stack up and return when it is ready",
+     "Starts the server, which starts the agent-runner. When it runs already this says so and\n"
+     "changes nothing. Provider keys are taken from ANTHROPIC_API_KEY and OPENAI_API_KEY.",
+     start_flags, json_formats,
+     {{"stigmer server start", "with a container when an engine answers"},
+      {"stigmer server start --runner process --listen 127.0.0.1:0", "no container, any free port"}},
+     cmd_server_start_run, false},
+    {"server stop", "", 0, 0, "Stop the stack and remove what it left",
+     NULL, stop_flags, NULL,
+     {{"stigmer server stop", "let runs reach a step that can be resumed"},
+      {"stigmer server stop --force", "end it at once"}},
+     cmd_server_stop_run, false},
+    {"server restart", "", 0, 0, "Stop and start, with the same or new options",
+     NULL, restart_flags, json_formats,
+     {{"stigmer server restart", "with the configuration as it is now"},
+      {"stigmer server restart --runner docker", "move the runner into a container"}},
+     cmd_server_start_restart, false},
+    {"server status", "", 0, 0, "Show each component, the sandbox and the log paths",
+     "Exit 0 ready, 1 running but degraded, 3 not running.",
+     NULL, doc_formats,
+     {{"stigmer server status", "for people"},
+      {"stigmer server status -o json", "for scripts"}},
+     cmd_server_status_run, false},
+    {"server logs", "", 0, 0, "Show the logs of all components, merged by time",
+     "Works when the server is down.",
+     logs_flags, json_formats,
+     {{"stigmer server logs -f", "follow everything"},
+      {"stigmer server logs -c agent-runner --since 10m --level warn", "what went wrong lately"}},
+     cmd_server_logs_run, false},
+    {"apply", "", 0, 0, "Create or update resources from files",
+     "YAML or JSON, several documents a file. A folder is read recursively. All faults are told\n"
+     "before anything is sent. Nothing is ever deleted.",
+     apply_flags, data_formats,
+     {{"stigmer apply -f agent.yaml", "one file"},
+      {"stigmer apply -f agents/ --dry-run", "what a folder would change"}},
+     cmd_apply_run, false},
+    {"get", "KIND [NAME|ID...]", 1, 1000, "List resources, or show some of them",
+     "Kinds: agents, instances, sessions, executions (or runs).",
+     get_flags, data_formats,
+     {{"stigmer get agents", "all agents"},
+      {"stigmer get agent reviewer -o yaml", "one of them, whole"}},
+     cmd_get_run, false},
+    {"describe", "KIND NAME|ID...", 2, 1000, "Show resources whole",
+     NULL, NULL, doc_formats,
+     {{"stigmer describe agent reviewer", "an agent"},
+      {"stigmer describe session ses-01h...", "a session"}},
+     cmd_get_describe, false},
+    {"delete", "KIND [NAME|ID...]", 1, 1000, "Delete resources",
+     NULL, delete_flags, NULL,
+     {{"stigmer delete agent reviewer", "one agent"},
+      {"stigmer delete runs --all --yes", "every execution"}},
+     cmd_get_delete, false},
+    {"run", "[AGENT]", 0, 1, "Give an agent a task and follow it to its answer",
+     "The answer goes to standard output and nothing else does; tool calls are short lines on\n"
+     "standard error. Ctrl-C cancels the run, a second one leaves. Without AGENT the only agent\n"
+     "is taken. Exit 0 completed, 1 failed, 8 timed out, 130 cancelled by Ctrl-C.",
+     run_flags, run_formats,
+     {{"stigmer run reviewer -m \"Look at src/main.c\"", "follow it"},
+      {"stigmer run reviewer -m @task.md --detach", "only start it; prints the id"}},
+     cmd_run_run, false},
+    {"ps", "", 0, 0, "List executions: running ones, or all",
+     "With --quiet only the ids.", ps_flags, data_formats,
+     {{"stigmer ps", "what runs now"},
+      {"stigmer ps -a -o json", "everything, for scripts"}},
+     cmd_ps_run, false},
+    {"inspect", "RUN...", 1, 1000, "Show an execution whole",
+     NULL, NULL, doc_formats,
+     {{"stigmer inspect aex-01h...", "messages, tool calls, result"},
+      {"stigmer inspect aex-01h... -o json", "for scripts"}},
+     cmd_inspect_run, false},
+    {"attach", "RUN", 1, 1, "Replay an execution from the start and follow it to the end",
+     "Ctrl-C leaves; the run goes on.",
+     attach_flags, run_formats,
+     {{"stigmer attach aex-01h...", "from the start"},
+      {"stigmer attach aex-01h... --from 20 -o jsonl", "events from number 20 on"}},
+     cmd_run_attach, false},
+    {"logs", "RUN", 1, 1, "Show the journal of an execution as lines",
+     NULL, run_logs_flags, run_formats,
+     {{"stigmer logs aex-01h...", "what happened so far"},
+      {"stigmer logs aex-01h... -f", "and what happens next"}},
+     cmd_run_logs, false},
+    {"cancel", "RUN...", 1, 1000, "Cancel executions",
+     NULL, cancel_flags, NULL,
+     {{"stigmer cancel aex-01h...", "one"},
+      {"stigmer cancel $(stigmer ps -q)", "all that run"}},
+     cmd_inspect_cancel, false},
+    {"config get", "KEY", 1, 1, "Print the value that counts",
+     NULL, NULL, json_formats,
+     {{"stigmer config get llm.model", "one value"},
+      {"stigmer config get llm.model -o json", "with its origin"}},
+     cmd_config_get, false},
+    {"config set", "KEY VALUE", 2, 2, "Change the file; comments stay",
+     "A change of llm.provider removes the model and endpoint of the other provider.",
+     NULL, NULL,
+     {{"stigmer config set llm.provider anthropic", "another provider"},
+      {"stigmer config set runner.memory 1GiB", "a size"}},
+     cmd_config_set, false},
+    {"config unset", "KEY", 1, 1, "Remove a key from the file",
+     NULL, NULL, NULL,
+     {{"stigmer config unset llm.model", "back to the default"},
+      {"stigmer config unset runner.kind", "back to auto"}},
+     cmd_config_unset, false},
+    {"config list", "", 0, 0, "Show every key, its value and where that comes from",
+     NULL, NULL, doc_formats,
+     {{"stigmer config list", "a table"},
+      {"stigmer config list -o json", "for scripts"}},
+     cmd_config_list, false},
+    {"config path", "", 0, 0, "Print the path of the file",
+     NULL, NULL, NULL,
+     {{"stigmer config path", "where it is"},
+      {"$EDITOR \"$(stigmer config path)\"", "edit it"}},
+     cmd_config_path, false},
+    {"config validate", "[FILE]", 0, 1, "Check the file, or another one, and the environment",
+     NULL, NULL, NULL,
+     {{"stigmer config validate", "the file in use"},
+      {"stigmer config validate new.yaml", "another one"}},
+     cmd_config_validate, false},
+    {"doctor", "", 0, 0, "Check engine, image, ports, disk, sandbox and model",
+     "Each line: ok, warn or fail, why, and what to do. Exit 1 when anything fails.",
+     NULL, json_formats,
+     {{"stigmer doctor", "for people"},
+      {"stigmer doctor -o json", "for scripts"}},
+     cmd_doctor_run, false},
+    {"completion", "bash", 1, 1, "Print a completion script",
+     NULL, NULL, NULL,
+     {{"source <(stigmer completion bash)", "in this shell"},
+      {"stigmer completion bash > ~/.local/share/bash-completion/completions/stigmer", "for good"}},
+     cmd_internal_completion, false},
+    {"version", "", 0, 0, "Show the version",
+     NULL, NULL, json_formats,
+     {{"stigmer version", "one line"},
+      {"stigmer version -o json", "with protocol versions"}},
+     cmd_internal_version, false},
+    {"internal man", "PAGE", 1, 1, "Print a manual page made from the command table",
+     NULL, NULL, NULL,
+     {{"stigmer internal man stigmer.1", "this program's"},
+      {"stigmer internal man stigmer-server.8", "the daemon's"}},
+     cmd_internal_man, true},
+    {"internal config-doc", "", 0, 0, "Print docs/configuration.md",
+     NULL, NULL, NULL,
+     {{"stigmer internal config-doc", "to the terminal"},
+      {"stigmer internal config-doc > docs/configuration.md", "to its place"}},
+     cmd_internal_config_doc, true},
+    {NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, {{NULL, NULL}}, NULL, false}};
+/* clang-format on */
+
+const struct cmd *cmd_table_find(const char *name)
+{
+    for (const struct cmd *c = cmd_table; c->name; c++)
+        if (str_eq(c->name, name))
+            return c;
+    return NULL;
+}
+
+bool cmd_table_is_group(const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const struct cmd *c = cmd_table; c->name; c++)
+        if (strncmp(c->name, word, n) == 0 && c->name[n] == ' ')
+            return true;
+    return false;
+}
+
+const char *cmd_table_nearest(const char *group, const char *word)
+{
+    const char *names[NAMES_MAX + 1] = {0};
+    static const char *const firsts[] = {"server", "config", NULL};
+    size_t count = 0, n = strlen(group);
+
+    for (const struct cmd *c = cmd_table; c->name && count < NAMES_MAX; c++) {
+        if (c->hidden)
+            continue;
+        if (n && strncmp(c->name, group, n) == 0 && c->name[n] == ' ')
+            names[count++] = c->name + n + 1;
+        else if (!n && !strchr(c->name, ' '))
+            names[count++] = c->name;
+    }
+    for (size_t i = 0; !n && firsts[i]; i++)
+        names[count++] = firsts[i];
+    return str_nearest(word, names);
+}
