@@ -10,7 +10,7 @@
 struct paths {
     char home[PATHS_MAX];        /* $STIGMER_HOME or ~/.stigmer; absolute */
     char config[PATHS_MAX];      /* home/config.yaml */
-    char data[PATHS_MAX];        /* home/data, 0700 */
+    char data[PATHS_MAX];        /* home/data, 0700; 0711 as root, see serve.c */
     char db[PATHS_MAX];          /* data/stigmer.db */
     char workspace[PATHS_MAX];   /* data/workspace */
     char logs[PATHS_MAX];        /* data/logs */

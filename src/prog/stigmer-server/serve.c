@@ -125,6 +125,16 @@ static enum err_code make_folder(const char *path, mode_t mode, struct err *err)
     return ERR_OK;
 }
 
+/* Root's tools run as the sandbox's uid: what they write is its own, and it may pass through the
+ * folders above. What lies beside the workspaces (run, logs, the store) stays root's alone. */
+static enum err_code open_to_sandbox(const struct paths *p, struct err *err)
+{
+    if (chown(p->workspace, SANDBOX_UID, SANDBOX_UID) < 0 || chmod(p->home, 0711) < 0 ||
+        chmod(p->data, 0711) < 0)
+        return err_sys(err, errno, "open the folder '%s' to the sandbox", p->workspace);
+    return ERR_OK;
+}
+
 static enum err_code make_folders(const struct paths *p, struct err *err)
 {
     enum err_code code;
@@ -136,10 +146,7 @@ static enum err_code make_folders(const struct paths *p, struct err *err)
         return code;
     if (chmod(p->runner_dir, 0755) < 0)
         return err_sys(err, errno, "open the folder '%s' to the container", p->runner_dir);
-    /* what root's agents write belongs to the sandbox's uid, which root's tools run as */
-    if (getuid() == 0 && chown(p->workspace, SANDBOX_UID, SANDBOX_UID) < 0)
-        return err_sys(err, errno, "give the folder '%s' to the sandbox", p->workspace);
-    return ERR_OK;
+    return getuid() == 0 ? open_to_sandbox(p, err) : ERR_OK;
 }
 
 static enum err_code load_cassette(struct serve *s, struct err *err)
