@@ -273,7 +273,8 @@ static void reply_list(struct api *a, struct rpc_call *call, struct records_quer
 static void list(struct rpc_call *call, const ProtobufCMessage *m, void *arg)
 {
     const Aexec__ListAgentExecutionsRequest *req = (const Aexec__ListAgentExecutionsRequest *)m;
-    struct records_query q = {.kind = KIND, .phase = (int)req->phase};
+    struct records_query q = {
+        .kind = KIND, .phase = (int)req->phase, .tags = req->tags, .tag_count = req->n_tags};
 
     reply_list(arg, call, &q, req->page_size, req->page_token);
 }

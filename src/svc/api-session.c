@@ -60,10 +60,9 @@ static void add_entry(struct resource *m, void *arg)
     l->entries[l->n_entries++] = (Sess__Session *)resource_copy(&m->base);
 }
 
-static void reply_list(struct api *a, struct rpc_call *call, const char *agent, int32_t size,
+static void reply_list(struct api *a, struct rpc_call *call, struct records_query q, int32_t size,
                        const char *token)
 {
-    struct records_query q = {.kind = KIND, .agent = agent};
     Sess__SessionList *l;
     struct api_op_page page;
     int64_t total;
@@ -90,7 +89,9 @@ static void list(struct rpc_call *call, const ProtobufCMessage *m, void *arg)
 {
     const Sess__ListSessionsRequest *req = (const Sess__ListSessionsRequest *)m;
 
-    reply_list(arg, call, "", req->page_size, req->page_token);
+    reply_list(arg, call,
+               (struct records_query){.kind = KIND, .tags = req->tags, .tag_count = req->n_tags},
+               req->page_size, req->page_token);
 }
 
 static void list_by_agent(struct rpc_call *call, const ProtobufCMessage *m, void *arg)
@@ -99,7 +100,8 @@ static void list_by_agent(struct rpc_call *call, const ProtobufCMessage *m, void
     struct err err;
 
     if (*req->agent_id) {
-        reply_list(arg, call, req->agent_id, req->page_size, req->page_token);
+        reply_list(arg, call, (struct records_query){.kind = KIND, .agent = req->agent_id},
+                   req->page_size, req->page_token);
         return;
     }
     err_set(&err, ERR_INVALID, "validation errors:\n - agent_id: is required");

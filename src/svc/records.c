@@ -245,8 +245,7 @@ enum err_code records_agent_of(sqlite3 *db, const struct resource_kind *k, const
     return one_text(db, st, k, id, ret, err);
 }
 
-/* ---- lists
- * ------------------------------------------------------------------------------------------ */
+/* ---- lists ------------------------------------------------------------------------------- */
 
 /* NULL binds as "any"; the phase of an execution lies in its own row. */
 #define LIST_WHERE                                                                                 \
@@ -264,35 +263,71 @@ static void bind_query(sqlite3_stmt *st, const struct records_query *q)
     sqlite3_bind_int(st, 5, q->phase);
 }
 
-enum err_code records_list(sqlite3 *db, const struct records_query *q, records_fn *fn, void *arg,
-                           int64_t *ret_total, struct err *err)
+static bool has_tag(const struct resource *m, const char *tag)
+{
+    for (size_t i = 0; m->metadata && i < m->metadata->n_tags; i++)
+        if (str_eq(m->metadata->tags[i], tag))
+            return true;
+    return false;
+}
+
+static bool has_tags(const struct resource *m, const struct records_query *q)
+{
+    for (size_t i = 0; i < q->tag_count; i++)
+        if (!has_tag(m, q->tags[i]))
+            return false;
+    return true;
+}
+
+static enum err_code count_rows(sqlite3 *db, const struct records_query *q, int64_t *ret,
+                                struct err *err)
 {
     sqlite3_stmt *st;
-    int rc;
     enum err_code code = store_prepare(db, "SELECT count(*)" LIST_WHERE, &st, err);
 
     if (code)
         return code;
     bind_query(st, q);
-    *ret_total = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+    if (sqlite3_step(st) == SQLITE_ROW)
+        *ret = sqlite3_column_int64(st, 0);
+    else
+        code = store_error(db, "counting resources", err);
     sqlite3_reset(st);
-    code = store_prepare(db,
-                         q->newest_first
-                             ? "SELECT r.data" LIST_WHERE " ORDER BY r.seq DESC LIMIT ?6 OFFSET ?7"
-                             : "SELECT r.data" LIST_WHERE " ORDER BY r.seq LIMIT ?6 OFFSET ?7",
-                         &st, err);
-    if (code)
+    return code;
+}
+
+/* Tags lie inside the messages, so with tags every row is looked at and paged here. */
+enum err_code records_list(sqlite3 *db, const struct records_query *q, records_fn *fn, void *arg,
+                           int64_t *ret_total, struct err *err)
+{
+    bool here = q->tag_count > 0;
+    int64_t matched = 0;
+    sqlite3_stmt *st;
+    int rc = SQLITE_DONE;
+    enum err_code code = here ? ERR_OK : count_rows(db, q, ret_total, err);
+
+    if (code || (code = store_prepare(db,
+                                      q->newest_first ? "SELECT r.data" LIST_WHERE
+                                                        " ORDER BY r.seq DESC LIMIT ?6 OFFSET ?7"
+                                                      : "SELECT r.data" LIST_WHERE
+                                                        " ORDER BY r.seq LIMIT ?6 OFFSET ?7",
+                                      &st, err)))
         return code;
     bind_query(st, q);
-    sqlite3_bind_int64(st, 6, q->limit);
-    sqlite3_bind_int64(st, 7, q->offset);
+    sqlite3_bind_int64(st, 6, here ? -1 : q->limit);
+    sqlite3_bind_int64(st, 7, here ? 0 : q->offset);
     while (!code && (rc = sqlite3_step(st)) == SQLITE_ROW) {
         struct resource *m = NULL;
         if ((code = unpack(st, 0, q->kind, &m, err)))
             break;
-        fn(m, arg);
+        if (!here || (has_tags(m, q) && matched++ >= q->offset && matched <= q->offset + q->limit))
+            fn(m, arg);
         protobuf_c_message_free_unpacked(&m->base, NULL);
     }
+    if (!code && rc != SQLITE_DONE)
+        code = store_error(db, "listing resources", err);
     sqlite3_reset(st);
+    if (here)
+        *ret_total = matched;
     return code;
 }

@@ -42,6 +42,8 @@ struct records_query {
     const struct resource_kind *kind;
     const char *org, *parent, *agent; /* NULL or "": any */
     int phase;                        /* of executions; 0: any */
+    char *const *tags;                /* of metadata.tags: all of these */
+    size_t tag_count;
     bool newest_first;
     int64_t offset, limit;
 };

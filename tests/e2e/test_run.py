@@ -309,3 +309,30 @@ def test_a_recording_replays_to_the_same_answer(home, tmp_path):
     assert cassette.stat().st_size > 0
     assert b"k-openai" not in cassette.read_bytes()
     assert home.ok("run", "worker", "-m", "write-it", "--replay", str(cassette)) == first
+
+
+def test_lists_page_and_filter_by_tag(home):
+    home.up()
+    grpcurl = shutil.which("grpcurl")
+    assert grpcurl, "grpcurl is not installed: scripts/setup.sh --tests"
+
+    def rpc(method, **request):
+        r = subprocess.run([grpcurl, "-plaintext", "-d", json.dumps(request), f"127.0.0.1:{home.port}",
+                            f"ai.stigmer.agentic.{method}"], capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        return json.loads(r.stdout)
+
+    instance = json.loads(home.ok("get", "agents", "worker", "-o", "json"))["status"]["defaultInstanceId"]
+    for i in range(5):
+        rpc("session.v1.SessionCommandController/create", apiVersion="agentic.stigmer.ai/v1", kind="Session",
+            metadata={"name": f"s{i}", "org": "local", "ownerScope": "organization", "tags": ["odd"] if i % 2 else ["even"]},
+            spec={"agentInstanceId": instance})
+    query = "session.v1.SessionQueryController/list"
+    names = lambda answer: [s["metadata"]["name"] for s in answer.get("entries", [])]
+    assert names(rpc(query)) == ["s0", "s1", "s2", "s3", "s4"]
+    assert names(rpc(query, pageSize=2, pageToken="2")) == ["s2", "s3"]
+    assert rpc(query, pageSize=2)["totalPages"] == 3
+    assert names(rpc(query, tags=["odd"])) == ["s1", "s3"]
+    second = rpc(query, tags=["even"], pageSize=2, pageToken="2")
+    assert names(second) == ["s4"] and second["totalPages"] == 2
+    assert names(rpc(query, tags=["even", "odd"])) == []
