@@ -235,7 +235,9 @@ def test_a_killed_server_is_restarted_and_the_run_completes(home):
     os.kill(server, signal.SIGKILL)
     end = last(events)
     assert end["phase"] == "completed", end
-    assert home.component("stigmer-server")["pid"] != server
+    now = home.component("stigmer-server")
+    assert now["pid"] != server
+    assert now["restarts"] == 1 and "signal 9" in now["lastExit"]
     assert begun(home, run) <= 1
 
 

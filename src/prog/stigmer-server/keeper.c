@@ -21,6 +21,7 @@
 struct keeper {
     const struct paths *paths;
     struct unit unit;
+    struct keeper_past past;
     pid_t child;
     int up_fd; /* the child writes here when it is ready; -1 between children */
     bool was_up, stopping;
@@ -65,7 +66,7 @@ static void write_pids(const struct keeper *k)
         log_warn("pid file cannot be written", "path", k->paths->pid_file, "why", strerror(errno));
 }
 
-static void run_child(int up, bool first, keeper_child_fn *child, void *arg)
+static void run_child(int up, const struct keeper_past *past, keeper_child_fn *child, void *arg)
 {
     pid_t parent = getppid();
     sigset_t none;
@@ -75,10 +76,10 @@ static void run_child(int up, bool first, keeper_child_fn *child, void *arg)
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     if (getppid() != parent)
         _exit(EXIT_FAILED); /* the keeper died before we could ask */
-    exit(child(up, first, arg));
+    exit(child(up, past, arg));
 }
 
-static void spawn(struct keeper *k, bool first, keeper_child_fn *child, void *arg)
+static void spawn(struct keeper *k, keeper_child_fn *child, void *arg)
 {
     int ends[2];
 
@@ -90,7 +91,7 @@ static void spawn(struct keeper *k, bool first, keeper_child_fn *child, void *ar
     }
     if (k->child == 0) {
         close(ends[0]);
-        run_child(ends[1], first, child, arg);
+        run_child(ends[1], &k->past, child, arg);
     }
     close(ends[1]);
     k->up_fd = ends[0];
@@ -110,7 +111,8 @@ static bool saw_up(struct keeper *k)
 /* The child ended. True: the keeper's work is over too. */
 static bool reaped(struct keeper *k, int status)
 {
-    char why[80];
+    char *why = k->past.last_exit;
+    size_t size = sizeof k->past.last_exit;
 
     k->was_up |= saw_up(k);
     k->child = 0;
@@ -118,12 +120,13 @@ static bool reaped(struct keeper *k, int status)
     if (k->stopping || (WIFEXITED(status) && (k->code == 0 || !k->was_up)))
         return true;
     if (WIFSIGNALED(status))
-        (void)str_format(why, sizeof why, "signal %d (%s)", WTERMSIG(status),
+        (void)str_format(why, size, "signal %d (%s)", WTERMSIG(status),
                          strsignal(WTERMSIG(status)));
     else
-        (void)str_format(why, sizeof why, "exit code %d", k->code);
+        (void)str_format(why, size, "exit code %d", k->code);
     log_error("server ended; it is started again", "why", why);
     (void)unit_step(&k->unit, UNIT_EXIT, clock_mono_ms(), (double)random() / (double)RAND_MAX);
+    k->past.restarts = k->unit.total;
     if (k->unit.state == UNIT_FAILED)
         log_error("server ends again and again; giving up", "restarts", log_int(k->unit.total));
     return k->unit.state == UNIT_FAILED;
@@ -171,7 +174,7 @@ int keeper_run(const struct paths *paths, int once_fd, keeper_child_fn *child, v
     sigprocmask(SIG_BLOCK, &set, NULL);
     unit_init(&k.unit, &policy);
     (void)unit_step(&k.unit, UNIT_START, clock_mono_ms(), 0);
-    spawn(&k, true, child, arg);
+    spawn(&k, child, arg);
     if (once_fd >= 0)
         close(once_fd);
     for (;;) {
@@ -186,7 +189,7 @@ int keeper_run(const struct paths *paths, int once_fd, keeper_child_fn *child, v
             break;
         if (k.unit.state == UNIT_BACKOFF && clock_mono_ms() >= k.unit.deadline_ms) {
             (void)unit_step(&k.unit, UNIT_TIMER, clock_mono_ms(), 0);
-            spawn(&k, false, child, arg);
+            spawn(&k, child, arg);
         }
     }
     (void)unlink(paths->pid_file);

@@ -9,14 +9,18 @@
 #ifndef PROG_STIGMER_SERVER_KEEPER_H
 #define PROG_STIGMER_SERVER_KEEPER_H
 
-#include <stdbool.h>
-
 #include "core/paths.h"
 
-/* Runs child(ready_fd, arg) in a forked process, again and again. child writes one byte to ready_fd
- * when it is up. once_fd (or -1) is closed in the keeper after the first fork: a start's reader
- * sees its end. Returns the exit code of the whole. */
-typedef int keeper_child_fn(int ready_fd, bool first, void *arg);
+/* What a child is told of those before it. */
+struct keeper_past {
+    unsigned restarts;
+    char last_exit[80]; /* why the last one ended; "" for the first */
+};
+
+/* Runs child(ready_fd, past, arg) in a forked process, again and again. child writes one byte to
+ * ready_fd when it is up. once_fd (or -1) is closed in the keeper after the first fork: a start's
+ * reader sees its end. Returns the exit code of the whole. */
+typedef int keeper_child_fn(int ready_fd, const struct keeper_past *past, void *arg);
 int keeper_run(const struct paths *paths, int once_fd, keeper_child_fn *child, void *arg);
 
 #endif

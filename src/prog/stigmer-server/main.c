@@ -80,11 +80,11 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
                 : paths_make(c->args.home, getenv("STIGMER_HOME"), getenv("HOME"), &c->paths, err);
 }
 
-static int serve_child(int ready_fd, bool first, void *arg)
+static int serve_child(int ready_fd, const struct keeper_past *past, void *arg)
 {
     const struct command *c = arg;
 
-    return serve_run(&c->args, &c->paths, ready_fd, first);
+    return serve_run(&c->args, &c->paths, ready_fd, past);
 }
 
 int main(int argc, char **argv)

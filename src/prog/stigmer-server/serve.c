@@ -436,10 +436,14 @@ static void close_all(struct serve *s)
     own_fd(&s->up_fd);
 }
 
-int serve_run(const struct settings_args *args, const struct paths *paths, int ready_fd, bool first)
+int serve_run(const struct settings_args *args, const struct paths *paths, int ready_fd,
+              const struct keeper_past *past)
 {
-    struct serve s = {
-        .args = args, .paths = paths, .up_fd = ready_fd, .told_fd = first ? args->ready_fd : -1};
+    struct serve s = {.args = args,
+                      .paths = paths,
+                      .up_fd = ready_fd,
+                      .told_fd = past->restarts ? -1 : args->ready_fd,
+                      .view = {.past = past}};
     struct err err;
 
     (void)mallopt(M_ARENA_MAX, 2); /* two threads that allocate: the loop's and the writer's */

@@ -32,11 +32,18 @@ static json_t *time_json(int64_t wall_ms)
     return json_string(text);
 }
 
+/* "" is null. */
+static json_t *text_json(const char *text)
+{
+    return str_is_empty(text) ? json_null() : json_string(text);
+}
+
 static json_t *server_json(const struct status_view *v)
 {
-    return json_pack("{s:s,s:s,s:s,s:i,s:o,s:i,s:n,s:I,s:s}", "name", "stigmer-server", "kind",
+    return json_pack("{s:s,s:s,s:s,s:i,s:o,s:i,s:o,s:I,s:s}", "name", "stigmer-server", "kind",
                      "process", "state", v->stopping ? "stopping" : "ready", "pid", (int)getpid(),
-                     "since", time_json(v->started_wall_ms), "restarts", 0, "lastExit", "rssBytes",
+                     "since", time_json(v->started_wall_ms), "restarts", (int)v->past->restarts,
+                     "lastExit", text_json(v->past->last_exit), "rssBytes",
                      (json_int_t)rss_of(getpid()), "version", STIGMER_VERSION);
 }
 
@@ -80,7 +87,7 @@ static json_t *runner_json(const struct status_view *v)
     o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:i,s:o}", "name", "agent-runner", "kind", b->ops->kind,
                   "state", runner_state(&r), "runtime", b->ops->runtime, "since",
                   time_json(r.since_wall_ms), "restarts", (int)r.restarts, "lastExit",
-                  str_is_empty(r.last_exit) ? json_null() : json_string(r.last_exit));
+                  text_json(r.last_exit));
     put_identity(v, b, o);
     json_object_set_new(o, "slots",
                         json_pack("{s:i,s:i}", "used", (int)engine_embedded_running(v->engine),

@@ -9,6 +9,7 @@
 #include "core/paths.h"
 #include "platform/loop.h"
 #include "platform/rpc-server.h"
+#include "prog/stigmer-server/keeper.h"
 #include "svc/engine-embedded.h"
 #include "svc/runner-api.h"
 #include "svc/supervise.h"
@@ -18,6 +19,7 @@
 
 struct status_view {
     const struct paths *paths;
+    const struct keeper_past *past; /* of this server's predecessors */
     const struct config *config;
     const struct engine_embedded *engine;
     const struct runner_api *runner_api;
