@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "platform/logsink.h"
 
 struct process {
     struct runner_backend base;
@@ -18,6 +19,9 @@ struct process {
     struct loop_child *child;             /* owned; NULL while nothing runs */
     pid_t pid;                            /* of child; also the id of its session and group */
     struct loop_timer *later;             /* owned; tells what came of a start after it returned */
+    struct logsink *sink;                 /* owned; while it runs */
+    struct loop_io *output;               /* owned; likewise */
+    int output_fd;                        /* owned; the end of a pipe that it writes to; or -1 */
     struct err start_err;
     bool started;
 };
@@ -35,12 +39,45 @@ static void kill_group(const struct process *p)
         kill(-p->pid, SIGKILL);
 }
 
+/* Reads at most so much at once, so that a loud child does not hold the loop up. */
+static bool read_some(struct process *p)
+{
+    char text[16384];
+    ssize_t n = read(p->output_fd, text, sizeof text);
+
+    if (n > 0)
+        logsink_write(p->sink, text, (size_t)n);
+    return n > 0;
+}
+
+static void close_output(struct process *p)
+{
+    while (p->output_fd >= 0 && read_some(p)) /* what lies in the pipe yet; it is not blocking */
+        ;
+    loop_io_free(p->output);
+    p->output = NULL;
+    if (p->output_fd >= 0)
+        (void)close(take_fd(&p->output_fd));
+    logsink_close(p->sink);
+    p->sink = NULL;
+}
+
+static void on_output(int events, void *arg)
+{
+    struct process *p = arg;
+
+    (void)events;
+    if (!read_some(p) && errno != EAGAIN && errno != EINTR)
+        loop_io_want(p->output, 0); /* its end: everybody who wrote is gone */
+}
+
 static void on_exit_status(int exit_status, int term_signal, void *arg)
 {
     struct process *p = arg;
     struct err why;
 
     kill_group(p);
+    close_output(p);
     loop_child_free(p->child);
     p->child = NULL;
     p->pid = 0;
@@ -52,21 +89,43 @@ static void on_exit_status(int exit_status, int term_signal, void *arg)
     p->base.events.on_exited(&why, p->base.events.arg);
 }
 
+static enum err_code open_output(struct process *p, int *ret_write_fd, struct err *err)
+{
+    int ends[2];
+    enum err_code code = logsink_open(p->config.log_file, p->config.log_max_size,
+                                      p->config.log_max_files, &p->sink, err);
+
+    if (code)
+        return code;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "make a pipe for the runner's log");
+    (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    p->output_fd = ends[0];
+    p->output = loop_io_new(p->loop, p->output_fd, on_output, p);
+    loop_io_want(p->output, LOOP_READ);
+    *ret_write_fd = ends[1];
+    return ERR_OK;
+}
+
 static enum err_code spawn(struct process *p, struct err *err)
 {
     const char *const argv[] = {p->config.program, "launch", NULL};
-    OWN_FD int log = open(p->config.log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    int fds[3] = {-1, log, log};
+    OWN_FD int log = -1;
+    int fds[3] = {-1, -1, -1};
     struct loop_spawn spawn = {.argv = argv,
                                .envp = p->config.envp,
                                .cwd = "/",
                                .fd_map = fds,
                                .fd_count = 3,
                                .new_session = true};
+    enum err_code code = open_output(p, &log, err);
 
-    if (log < 0)
-        return err_sys(err, errno, "open the runner's log '%s'", p->config.log_file);
-    return loop_child_spawn(p->loop, &spawn, on_exit_status, p, &p->child, err);
+    fds[1] = fds[2] = log;
+    if (!code)
+        code = loop_child_spawn(p->loop, &spawn, on_exit_status, p, &p->child, err);
+    if (code)
+        close_output(p);
+    return code;
 }
 
 static void tell_start(void *arg)
@@ -118,6 +177,7 @@ static void free_backend(struct runner_backend *b)
     struct process *p = self(b);
 
     kill_group(p);
+    close_output(p);
     loop_child_free(p->child);
     loop_timer_free(p->later);
     free(p);
@@ -139,6 +199,7 @@ struct runner_backend *backend_process_new(struct loop *loop,
     p->base.ops = &ops;
     p->loop = loop;
     p->config = *config;
+    p->output_fd = -1;
     p->later = loop_timer_new(loop, tell_start, p);
     return &p->base;
 }

@@ -9,7 +9,9 @@
 struct backend_process_config {
     const char *program;     /* agent-runner; borrowed, as all here */
     const char *const *envp; /* all of its environment */
-    const char *log_file;    /* appended to */
+    const char *log_file;    /* what it writes is appended to it */
+    int64_t log_max_size;    /* bytes; see platform/logsink.h */
+    int log_max_files;
 };
 
 struct runner_backend *backend_process_new(struct loop *loop,

@@ -17,6 +17,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "core/unit.h"
+#include "prog/stigmer-server/own-log.h"
 
 struct keeper {
     const struct paths *paths;
@@ -124,6 +125,7 @@ static bool reaped(struct keeper *k, int status)
                          strsignal(WTERMSIG(status)));
     else
         (void)str_format(why, size, "exit code %d", k->code);
+    own_log_reopen(k->paths->log_server);
     log_error("server ended; it is started again", "why", why);
     (void)unit_step(&k->unit, UNIT_EXIT, clock_mono_ms(), (double)random() / (double)RAND_MAX);
     k->past.restarts = k->unit.total;

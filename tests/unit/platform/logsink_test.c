@@ -1,0 +1,178 @@
+/* Log files stay within their limit, lines stay whole. */
+#include "platform/logsink.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <signal.h>
+
+#include "base/str.h"
+
+static char folder[] = "/tmp/logsink-XXXXXX";
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return rmdir(folder);
+}
+
+static void path_of(const char *name, char ret[64])
+{
+    assert_true(str_format(ret, 64, "%s/%s", folder, name));
+}
+
+/* The file's text, which goes away with it; "-" when there is none. */
+static const char *take(const char *name)
+{
+    static char text[4096];
+    char path[64];
+    FILE *f;
+    size_t n;
+
+    path_of(name, path);
+    f = fopen(path, "re");
+    if (!f)
+        return "-";
+    n = fread(text, 1, sizeof text - 1, f);
+    text[n] = '\0';
+    fclose(f);
+    unlink(path);
+    return text;
+}
+
+static struct logsink *open_sink(int64_t size, int files)
+{
+    struct logsink *s;
+    struct err err;
+    char path[64];
+
+    path_of("log", path);
+    assert_int_equal(logsink_open(path, size, files, &s, &err), ERR_OK);
+    return s;
+}
+
+static void a_file_past_its_limit_is_rotated_at_a_lines_end(void **state)
+{
+    struct logsink *s = open_sink(10, 3);
+
+    (void)state;
+    for (const char *p = "aaaaaaaa\nbbbbbbbb\ncccccccc\ndddddddd\neeeeeeee\nffff"; *p; p++)
+        logsink_write(s, p, 1);
+    logsink_close(s);
+    assert_string_equal(take("log"), "eeeeeeee\nffff");
+    assert_string_equal(take("log.1"), "cccccccc\ndddddddd\n");
+    assert_string_equal(take("log.2"), "aaaaaaaa\nbbbbbbbb\n");
+    assert_string_equal(take("log.3"), "-");
+}
+
+static void the_oldest_goes(void **state)
+{
+    struct logsink *s = open_sink(4, 2);
+
+    (void)state;
+    logsink_write(s, "11111\n22222\n33333\n4", 19);
+    logsink_close(s);
+    assert_string_equal(take("log"), "4");
+    assert_string_equal(take("log.1"), "33333\n");
+    assert_string_equal(take("log.2"), "-");
+}
+
+static void one_file_alone_starts_anew(void **state)
+{
+    struct logsink *s = open_sink(4, 1);
+
+    (void)state;
+    logsink_write(s, "11111\n2", 7);
+    logsink_close(s);
+    assert_string_equal(take("log"), "2");
+    assert_string_equal(take("log.1"), "-");
+}
+
+static void a_line_longer_than_the_limit_lies_in_one_file(void **state)
+{
+    struct logsink *s = open_sink(4, 2);
+
+    (void)state;
+    logsink_write(s, "a long ", 7);
+    logsink_write(s, "line\nb", 6);
+    logsink_close(s);
+    assert_string_equal(take("log.1"), "a long line\n");
+    assert_string_equal(take("log"), "b");
+}
+
+static void an_earlier_files_size_counts(void **state)
+{
+    struct logsink *s = open_sink(10, 2);
+
+    (void)state;
+    logsink_write(s, "12345678\n", 9);
+    logsink_close(s);
+    s = open_sink(10, 2);
+    logsink_write(s, "abc\nd", 5);
+    logsink_close(s);
+    assert_string_equal(take("log.1"), "12345678\nabc\n");
+    assert_string_equal(take("log"), "d");
+}
+
+/* A file size limit stands in for a full disk: both make write(2) fail. */
+static void what_a_full_disk_swallowed_is_told_when_there_is_room_again(void **state)
+{
+    struct logsink *s = open_sink(1000, 2);
+    struct rlimit was, tight;
+    const char *text;
+
+    (void)state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    tight = (struct rlimit){4, was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    logsink_write(s, "abcdefgh\n", 9);
+    logsink_write(s, "lost\n", 5);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    logsink_write(s, "again\n", 6);
+    logsink_close(s);
+    text = take("log");
+    assert_true(str_starts(text, "abcd"));
+    assert_non_null(strstr(text, "(10 bytes of this log could not be written)\nagain\n"));
+}
+
+static void a_path_that_cannot_be_opened_is_told(void **state)
+{
+    struct logsink *s = NULL;
+    struct err err;
+
+    (void)state;
+    assert_int_not_equal(logsink_open("/nonexistent/log", 10, 2, &s, &err), ERR_OK);
+    assert_non_null(strstr(err.msg, "/nonexistent/log"));
+    assert_null(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_past_its_limit_is_rotated_at_a_lines_end),
+        cmocka_unit_test(the_oldest_goes),
+        cmocka_unit_test(one_file_alone_starts_anew),
+        cmocka_unit_test(a_line_longer_than_the_limit_lies_in_one_file),
+        cmocka_unit_test(an_earlier_files_size_counts),
+        cmocka_unit_test(what_a_full_disk_swallowed_is_told_when_there_is_room_again),
+        cmocka_unit_test(a_path_that_cannot_be_opened_is_told),
+    };
+
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
