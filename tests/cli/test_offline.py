@@ -57,6 +57,18 @@ def test_pages_made_from_the_tables_are_checked_in(cli):
     assert cli("internal", "config-doc").stdout == (ROOT / "docs/configuration.md").read_text()
 
 
+def test_config_set_unfolds_a_file_in_json(cli, home):
+    home.mkdir()
+    path = home / "config.yaml"
+    path.write_text('{"server": {"listen": "127.0.0.1:7000"}, "runner": {"kind": "process", "slots": 4}}')
+    assert cli("config", "set", "runner.name", "mine").returncode == 0
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["server:", "  listen: 127.0.0.1:7000"] and lines[2] == "runner:"
+    assert sorted(lines[3:]) == ["  kind: process", "  name: mine", "  slots: 4"]
+    assert cli("config", "unset", "runner.slots").returncode == 0
+    assert cli("config", "get", "runner.slots").stdout.strip() == "16"
+
+
 def test_config_set_keeps_comments_and_order(cli, home):
     home.mkdir()
     f = home / "config.yaml"

@@ -304,19 +304,40 @@ static enum err_code edit(const char *path, const struct buf *old, const char *n
 }
 
 /* What was written must be what is read, whatever form the file has. */
-static enum err_code verify(const char *path, const struct buf *text, enum config_key key,
-                            const char *value, struct err *err)
+static bool reads_back(const char *path, const struct buf *text, enum config_key key,
+                       const char *value)
+{
+    struct config c;
+    bool ok;
+
+    config_init(&c);
+    ok = settings_parse(path, text, &c, NULL) == ERR_OK &&
+         str_eq(c.text[key][CONFIG_FROM_FILE], value);
+    config_done(&c);
+    return ok;
+}
+
+/* The same settings a line each, for a file that is in another form (JSON, say). Its comments are
+ * lost, so this is for files that cannot be changed line by line. */
+static enum err_code unfold(const char *path, const struct buf *text, struct buf *ret,
+                            struct err *err)
 {
     struct config c;
     enum err_code code;
 
     config_init(&c);
     code = settings_parse(path, text, &c, err);
-    if (!code && !str_eq(c.text[key][CONFIG_FROM_FILE], value))
-        code = err_hint(err,
-                        err_set(err, ERR_INVALID,
-                                "%s has a form that cannot be changed here; it is untouched", path),
-                        "edit it by hand: %s", config_row(key)->name);
+    for (int k = 0; !code && k < CONFIG_KEYS; k++) {
+        const char *value = c.text[k][CONFIG_FROM_FILE];
+        struct buf now = {0};
+        bool changed;
+
+        if (!value)
+            continue;
+        code = edit(path, ret, config_row((enum config_key)k)->name, value, &now, &changed, err);
+        buf_done(ret);
+        *ret = now;
+    }
     config_done(&c);
     return code;
 }
@@ -344,17 +365,27 @@ static enum err_code replace_file(const char *path, struct buf *text, struct err
 static enum err_code change(const char *path, struct buf *text, enum config_key key,
                             const char *value, bool *ret_changed, struct err *err)
 {
-    struct buf now = {0};
-    enum err_code code = edit(path, text, config_row(key)->name, value, &now, ret_changed, err);
+    const char *name = config_row(key)->name;
+    OWN_BUF struct buf now = {0}, plain = {0};
+    enum err_code code = edit(path, text, name, value, &now, ret_changed, err);
 
-    if (!code)
-        code = verify(path, &now, key, value, err);
-    if (code) {
-        buf_done(&now);
-        return code;
+    if (!code && !reads_back(path, &now, key, value)) {
+        buf_clear(&now);
+        code = unfold(path, text, &plain, err);
+        if (!code)
+            code = edit(path, &plain, name, value, &now, ret_changed, err);
+        if (!code && !reads_back(path, &now, key, value))
+            code = err_hint(err,
+                            err_set(err, ERR_INVALID,
+                                    "%s has a form that cannot be changed here; it is untouched",
+                                    path),
+                            "edit it by hand: %s", name);
     }
+    if (code)
+        return code;
     buf_done(text);
     *text = now;
+    now = (struct buf){0};
     return ERR_OK;
 }
 
