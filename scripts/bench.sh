@@ -14,4 +14,9 @@ echo "# $(date -u +%Y-%m-%d), $(nproc) × $(sed -n 's/^model name.*: //p' /proc/
 echo "| what | ours | anchor, same run | ratio | bar |"
 echo "|---|---|---|---|---|"
 $python bench/start.py $short
+if docker version >/dev/null 2>&1; then
+    $python bench/container.py $short
+else
+    echo "bench: no container engine answers: the rows with a container are left out" >&2
+fi
 $python bench/one-tool.py $short

@@ -103,6 +103,27 @@ fuzz_short() { # a few seconds each: the seeds and what mutation finds at once
     done
 }
 
+# A container engine for the tests: the one that answers, or one of our own, ended by its pid.
+engine=
+start_engine() {
+    docker version >/dev/null 2>&1 && return 0
+    [ "$(id -u)" = 0 ] || { echo "no container engine answers, and starting one needs root"; return 1; }
+    dockerd >"$logs/dockerd.log" 2>&1 &
+    engine=$!
+    timeout 60 tail -n +1 -F --pid=$engine "$logs/dockerd.log" 2>/dev/null | grep -m1 'API listen on' &&
+        docker version
+}
+stop_engine() {
+    [ -n "$engine" ] || return 0
+    kill "$engine" 2>/dev/null
+    wait "$engine" 2>/dev/null
+}
+trap stop_engine EXIT
+
+release_build() {
+    scripts/build.sh --prefix "$PWD/build/prefix" && ninja -C build/release tests/fake/toolbox
+}
+
 began=$SECONDS
 if ! scripts/setup.sh --tests; then
     echo "0 passed, 1 failed"
@@ -123,7 +144,8 @@ unit_tests
 if [ $quick = no ]; then
     one clang clang_build "$curl_prefix"
     one fuzz fuzz_short
-    one release scripts/build.sh --prefix "$PWD/build/prefix"
+    one release release_build
+    one engine start_engine
     export STIGMER_PREFIX=$PWD/build/prefix STIGMER_BUILD=$PWD/$san
     py_tests cli tests/cli
     py_tests e2e tests/e2e

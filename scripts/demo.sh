@@ -1,8 +1,9 @@
 #!/bin/sh
 # demo.sh — sets up, builds, and shows one agent at work from start to stop, in a home of its own.
 #
-# The runner is a sandboxed process. Which model: Anthropic or OpenAI when their key is in the environment, a local Ollama when it answers and has a model, else a
-# recording (examples/tour.cassette), which needs neither key nor network.
+# The runner is a container when a container engine answers, else a sandboxed process. The model is
+# Anthropic or OpenAI when their key is in the environment, a local Ollama when it answers and has a
+# model, else a recording (examples/tour.cassette), which needs neither key nor network.
 set -eu
 cd "$(dirname "$0")/.."
 src=$PWD
@@ -28,9 +29,10 @@ clean() {
 trap clean EXIT
 trap 'exit 130' INT TERM
 
-# Another Stigmer may already use the usual port: the demo keeps to its own.
+# Another Stigmer may already use the usual port and name: the demo keeps to its own.
 port=$(awk 'BEGIN { srand(); print 20000 + int(rand() * 20000) }')
 show "$stigmer" config set server.listen "127.0.0.1:$port"
+show "$stigmer" config set runner.name "stigmer-demo-$port"
 
 step "Which model"
 if [ -n "${ANTHROPIC_API_KEY:-}" ]; then
@@ -49,7 +51,11 @@ fi
 step "Start"
 show "$stigmer" server start
 show "$stigmer" server status
-echo "The runner is a sandboxed process on this machine."
+if [ -f "$STIGMER_HOME/data/agent-runner-container.id" ]; then
+    echo "The runner is a container: $(cut -c1-12 "$STIGMER_HOME/data/agent-runner-container.id")."
+else
+    echo "The runner is a sandboxed process on this machine: no container engine answers."
+fi
 
 step "An agent, and a session whose workspace is a copy of this source tree"
 show "$stigmer" apply -f "$prefix/share/stigmer/examples/tour.yaml"
@@ -79,4 +85,4 @@ show "$stigmer" server logs --tail 8
 
 step "Stop"
 show "$stigmer" server stop
-step "Done: nothing is left running"
+step "Done: no process and no container is left"

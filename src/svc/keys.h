@@ -31,6 +31,12 @@ MUST_CHECK enum err_code keys_put(const char *dir, const char *name, const char 
 /* Reads a secret from a file a person named; the caller frees it (free). */
 MUST_CHECK enum err_code keys_read_file(const char *path, char **ret, struct err *err);
 
+/* A mark of all keys, which changes when one does and tells nothing of them: each key's hash
+ * keyed with the token, joined. Shown in public (a container's label). */
+#define KEYS_MARK 65 /* hex */
+MUST_CHECK enum err_code keys_mark(const char *dir, const char *token, char ret[KEYS_MARK],
+                                   struct err *err);
+
 void keys_remove(const char *dir);
 
 #endif

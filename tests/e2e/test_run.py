@@ -5,165 +5,21 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
-import threading
 
 import grpc
 import pytest
 
-PREFIX = os.environ["STIGMER_PREFIX"]
-PEERS = os.environ.get("STIGMER_PEERS", os.path.join(os.path.dirname(__file__), "../node_modules"))
-STIGMER = os.path.join(PREFIX, "bin/stigmer")
-
-AGENT = """apiVersion: agentic.stigmer.ai/v1
-kind: Agent
-metadata: {name: worker}
-spec: {instructions: "You do what the task says."}
-"""
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def call(tool_id, command):
-    return {"toolCalls": [{"id": tool_id, "name": "execute", "arguments": {"command": command}}]}
-
-
-FIXTURES = {"fixtures": [
-    {"match": {"toolCallId": "c_write"}, "response": {"content": "It is written."}},
-    {"match": {"toolCallId": "c_gate"}, "response": {"content": "The gate opened."}},
-    {"match": {"userMessage": "write-it"}, "response": call("c_write", "echo hello > out.txt")},
-    {"match": {"userMessage": "wait-at-gate"},
-     "response": call("c_gate", "echo begun >> count; i=0; while [ ! -e go ] && [ $i -lt 600 ]; do i=$((i+1)); read -t 0.1 x <> /dev/null || sleep 0.1; done")},
-    {"match": {"userMessage": "just-say"}, "response": {"content": "Said."}},
-]}
-
-
-@pytest.fixture(scope="module")
-def model():
-    d = tempfile.mkdtemp(prefix="se-")
-    with open(f"{d}/f.json", "w") as f:
-        json.dump(FIXTURES, f)
-    port = free_port()
-    p = subprocess.Popen([f"{PEERS}/.bin/llmock", "-p", str(port), "-f", f"{d}/f.json"],
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line in p.stdout:
-        if "listening" in line:
-            break
-    drain = threading.Thread(target=p.stdout.read, daemon=True)
-    drain.start()
-    yield port
-    p.terminate()
-    p.wait()
-    shutil.rmtree(d)
-
-
-class Home:
-    def __init__(self, model_port, provider="openai"):
-        self.dir = tempfile.mkdtemp(prefix="se-", dir="/tmp")
-        self.port = free_port()
-        url = {"openai": f"http://127.0.0.1:{model_port}/v1", "anthropic": f"http://127.0.0.1:{model_port}",
-               "ollama": f"http://127.0.0.1:{model_port}"}[provider]
-        with open(f"{self.dir}/config.yaml", "w") as f:
-            json.dump({"server": {"listen": f"127.0.0.1:{self.port}"}, "runner": {"kind": "process"},
-                       "llm": {"provider": provider, "model": "test-model", "base_url": url}}, f)
-        self.env = {**os.environ, "STIGMER_HOME": self.dir, "OPENAI_API_KEY": "k-openai", "ANTHROPIC_API_KEY": "k-anthropic"}
-
-    def stigmer(self, *args, input=None):
-        return subprocess.run([STIGMER, *args], env=self.env, input=input, capture_output=True, text=True, timeout=120)
-
-    def ok(self, *args, input=None):
-        r = self.stigmer(*args, input=input)
-        assert r.returncode == 0, (args, r.returncode, r.stdout, r.stderr, self.logs())
-        return r.stdout
-
-    def logs(self):
-        out = ""
-        for name in ("stigmer-server", "agent-runner"):
-            try:
-                with open(f"{self.dir}/data/logs/{name}.log") as f:
-                    out += f.read()[-3000:]
-            except OSError:
-                pass
-        return out
-
-    def up(self):
-        self.ok("server", "start")
-        self.ok("apply", "-f", "-", input=AGENT)
-        return self
-
-    def status(self):
-        return json.loads(self.ok("server", "status", "-o", "json"))
-
-    def component(self, name):
-        return next(c for c in self.status()["components"] if c["name"] == name)
-
-    def begin(self, message):
-        return self.ok("run", "worker", "-m", message, "--detach").strip().splitlines()[-1]
-
-    def follow(self, run):
-        """The run's events as the CLI prints them, one JSON object a line."""
-        return subprocess.Popen([STIGMER, "attach", run, "-o", "jsonl"], env=self.env, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def home(model):
-    h = Home(model)
-    yield h
-    h.stigmer("server", "stop", "--grace", "1s")
-    shutil.rmtree(h.dir, ignore_errors=True)
-
-
-def started(events, name):
-    """Reads events until tool `name` has started."""
-    for line in events.stdout:
-        e = json.loads(line)
-        if e["kind"] == "tool_started" and e.get("name") == name:
-            return
-    pytest.fail("the tool never started")
-
-
-def workspace_of(home, run):
-    x = json.loads(home.ok("get", "executions", run, "-o", "json"))
-    x = x["items"][0] if "items" in x else x
-    return f"{home.dir}/data/workspace/{x['spec']['sessionId']}"
-
-
-def begun(home, run):
-    """How often the command of wait-at-gate began; the kill may come before its first step."""
-    try:
-        with open(f"{workspace_of(home, run)}/count") as f:
-            return len(f.readlines())
-    except FileNotFoundError:
-        return 0
-
-
-def last(events):
-    out = events.stdout.read().splitlines()
-    events.wait()
-    return json.loads(out[-1])
-
+from homes import STIGMER, Home, begun, last, started, workspace_of
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
 def test_a_one_tool_task_is_done_over_each_wire_format(model, provider):
-    h = Home(model, provider)
-    try:
+    with Home(model, provider) as h:
         h.up()
-        # Ollama's calls carry no ids to match on: there a plain answer shows the format
-        answer = h.ok("run", "worker", "-m", "just-say" if provider == "ollama" else "write-it")
-        assert answer.strip() == ("Said." if provider == "ollama" else "It is written.")
+        assert h.ok("run", "worker", "-m", "write-it").strip() == "It is written."
         runs = json.loads(h.ok("ps", "-a", "-o", "json"))["items"]
         assert [r["phase"] for r in runs] == ["completed"]
-        if provider != "ollama":
-            with open(f"{workspace_of(h, runs[0]['id'])}/out.txt") as f:
-                assert f.read() == "hello\n"
-    finally:
-        h.stigmer("server", "stop", "--grace", "1s")
-        shutil.rmtree(h.dir, ignore_errors=True)
+        with open(f"{workspace_of(h, runs[0]['id'])}/out.txt") as f:
+            assert f.read() == "hello\n"
 
 
 def test_stop_leaves_no_process_socket_or_key(home):
@@ -205,12 +61,6 @@ def test_a_taken_port_is_exit_9_and_names_the_holder(home):
         assert str(os.getpid()) in r.stderr
         assert not os.path.exists(f"{home.dir}/data/run/api.sock")
     home.ok("server", "start")
-
-
-def test_an_engine_that_is_not_there_is_exit_10_with_a_hint(home):
-    r = home.stigmer("server", "start", "--runner", "docker")
-    assert r.returncode == 10, r.stderr
-    assert "hint:" in r.stderr
 
 
 def test_a_killed_runner_is_replaced_and_the_run_goes_on_once(home):

@@ -5,8 +5,8 @@ Modes: who starts it, and what the host allows.
   root-no-ns    the same without CAP_SYS_ADMIN, as in a container: Landlock, seccomp, rlimits, uids
   user          an ordinary user, one uid for everything, namespaces by a user namespace
   user-no-ns    the same where the host allows no namespaces: the least there is
-  container     PID 1 of a Docker container with the runner's three capabilities; needs a static
-                build (-Dstatic_runner=true) and STIGMER_TEST_CONTAINER=1
+  container     PID 1 of a Docker container with the runner's three capabilities, where an engine
+                answers; the programs come from the static build (STIGMER_STATIC_BUILD)
 """
 import atexit
 import json
@@ -18,12 +18,13 @@ import subprocess
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("STIGMER_BUILD", REPO / "build"))
+STATIC = pathlib.Path(os.environ.get("STIGMER_STATIC_BUILD", REPO / "build/release"))
 TOOLBOX = BUILD / "tests/fake/toolbox"
 ESCAPE = BUILD / "tests/fake/escape"
 SANDBOX_UID = 10002  # tool hosts of a root launcher whose workspaces belong to root
 NOBODY = pwd.getpwnam("nobody").pw_uid
 MODES = [*(["root", "root-no-ns"] if os.geteuid() == 0 else []), "user", "user-no-ns"]
-if os.environ.get("STIGMER_TEST_CONTAINER") == "1":
+if os.environ.get("CI") == "true" or subprocess.run(["docker", "version"], capture_output=True).returncode == 0:
     MODES.append("container")
 IMAGE = "stigmer-toolbox:test"
 APPLETS = ("sh ls cat env pwd seq sleep touch kill true setsid nohup mount chmod yes tr wc head "
@@ -51,7 +52,7 @@ def make_image(folder):
     shutil.copy("/bin/busybox", root / "bin/busybox")
     for name in APPLETS:
         (root / "bin" / name).symlink_to("busybox")
-    shutil.copy(TOOLBOX, root / "usr/bin/agent-runner")
+    shutil.copy(STATIC / "tests/fake/toolbox", root / "usr/bin/agent-runner")
     with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
         subprocess.run(["docker", "import", "-", IMAGE], stdin=tar.stdout, check=True,
                        stdout=subprocess.DEVNULL)

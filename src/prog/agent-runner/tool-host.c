@@ -51,23 +51,33 @@ static enum err_code refuse_owner(const struct host *h, uid_t owner, struct err 
                     "give data/workspace to the user who runs the server");
 }
 
-/* Made as its owner. A root that may (no container) makes it for user 10002 when the folder above
- * is root's own. */
-static enum err_code open_workspace(struct host *h, int above, const struct stat *workspaces,
+static enum err_code make_workspace(struct host *h, const char *workspaces, struct err *err)
+{
+    OWN_FD int above = open(workspaces, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (above < 0)
+        return err_sys(err, errno, "cannot open the workspaces' folder %.200s", workspaces);
+    if (mkdirat(above, h->folder, 0700) == 0 || errno == EEXIST)
+        h->root_fd = openat(above, h->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return h->root_fd < 0 ? err_sys(err, errno, "cannot open the workspace %.200s", h->root)
+                          : ERR_OK;
+}
+
+/* The owner of a folder may do what root in a container may not: root there has no capability to
+ * pass over permissions. Where the owner is root itself, root makes it for user 10002. */
+static enum err_code open_workspace(struct host *h, const char *workspaces, bool as_owner,
                                     struct err *err)
 {
-    bool as_owner = geteuid() == 0 && workspaces->st_uid != 0, made;
     struct stat st;
+    enum err_code code;
 
     if (as_owner && (setegid(h->gid) < 0 || seteuid(h->uid) < 0))
         return err_sys(err, errno, "cannot act as user %u", h->uid);
-    made = mkdirat(above, h->folder, 0700) == 0 || errno == EEXIST;
-    h->root_fd =
-        made ? openat(above, h->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-    if (h->root_fd < 0)
-        return err_sys(err, errno, "cannot open the workspace %.200s", h->root);
+    code = make_workspace(h, workspaces, err);
     if (as_owner && (seteuid(0) < 0 || setegid(0) < 0))
         return err_sys(err, errno, "cannot go on as root");
+    if (code)
+        return code;
     if (fstat(h->root_fd, &st) < 0)
         return err_sys(err, errno, "cannot look at the workspace %.200s", h->root);
     if (st.st_uid != h->uid && (fchown(h->root_fd, h->uid, h->gid) < 0))
@@ -78,19 +88,15 @@ static enum err_code open_workspace(struct host *h, int above, const struct stat
 static enum err_code find_workspace(struct host *h, struct err *err)
 {
     const char *root = getenv("WORKSPACE_ROOT");
-    OWN_FD int above = -1;
     struct stat st;
     char real[PATH_MAX];
 
-    if (str_is_empty(root) || !realpath(root, real))
+    if (str_is_empty(root) || !realpath(root, real) || stat(real, &st) < 0)
         return err_sys(err, errno, "cannot find the workspaces' folder %.200s", root ? root : "");
-    above = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (above < 0 || fstat(above, &st) < 0)
-        return err_sys(err, errno, "cannot open the workspaces' folder %.200s", real);
     if (!str_format(h->root, sizeof h->root, "%s/%s", real, h->folder))
         return err_set(err, ERR_INVALID, "the path of the workspace is too long");
     choose_user(h, &st);
-    return open_workspace(h, above, &st, err);
+    return open_workspace(h, real, geteuid() == 0 && st.st_uid != 0 && h->in_container, err);
 }
 
 static enum err_code drop_root(const struct host *h, struct err *err)

@@ -1,12 +1,14 @@
 #include "prog/stigmer-server/cleanup.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "base/own.h"
 #include "base/str.h"
+#include "prog/stigmer-server/engine-ask.h"
 #include "svc/keys.h"
 
 /* True when no server holds this home (the store's lock is free or was never made). */
@@ -19,20 +21,43 @@ static bool is_free(const struct paths *paths, int *ret_lock)
     return *ret_lock < 0 || flock(*ret_lock, LOCK_EX | LOCK_NB) == 0;
 }
 
+/* With an id file there was a container: then an engine that does not answer is worth a word.
+ * Without one a crash may still have come between create and the file. */
+static int remove_containers(const struct paths *paths)
+{
+    bool had = access(paths->container_id, F_OK) == 0;
+    struct err err;
+    size_t count;
+
+    if (engine_ask_remove_all(paths->home, &count, &err) == ERR_OK) {
+        (void)unlink(paths->container_id);
+        return EXIT_OK;
+    }
+    if (!had)
+        return EXIT_OK;
+    fprintf(stderr,
+            "stigmer-server: error: the runner's container may still be there: %s\n"
+            "hint: docker ps -a --filter label=ai.stigmer.home=%s\n",
+            err.msg, paths->home);
+    return (int)err_code_exit(err.code);
+}
+
 int cleanup_main(const struct paths *paths)
 {
     char keys[KEYS_PATH];
     OWN_FD int lock = -1;
+    int code;
 
     if (!is_free(paths, &lock)) {
         fprintf(stderr, "stigmer-server: error: '%s' is in use by a running server\n", paths->home);
         return EXIT_CONFLICT;
     }
+    code = remove_containers(paths);
     (void)unlink(paths->api_sock);
     (void)unlink(paths->runner_sock);
     (void)unlink(paths->pid_file);
     (void)unlink(paths->state_file);
     if (keys_dir(paths->home, keys, NULL) == ERR_OK)
         keys_remove(keys);
-    return EXIT_OK;
+    return code;
 }

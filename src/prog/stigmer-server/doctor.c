@@ -12,7 +12,9 @@
 #include "base/str.h"
 #include "platform/sandbox.h"
 #include "platform/sock.h"
+#include "prog/stigmer-server/engine-ask.h"
 #include "prog/stigmer-server/runner-unit.h"
+#include "svc/backend-docker.h"
 
 #define SPACE_LOW ((unsigned long long)256 << 20) /* bytes */
 
@@ -102,6 +104,50 @@ static void check_runner(struct doctor *d)
         say(d, "runner", "ok", program, "");
 }
 
+static void check_image(struct doctor *d)
+{
+    const char *image = config_get_str(&d->config, CONFIG_RUNNER_IMAGE);
+    char detail[PATHS_MAX + 160], archive[PATHS_MAX];
+    bool there = false, ours = str_eq(image, BACKEND_DOCKER_IMAGE);
+    struct err err;
+
+    if (engine_ask_image(image, &there, &err)) {
+        say(d, "docker.image", "fail", err.msg, err.hint);
+        return;
+    }
+    if (there) {
+        say(d, "docker.image", "ok", image, "");
+    } else if (ours && !runner_unit_archive(archive, &err) && access(archive, R_OK) == 0) {
+        (void)str_format(detail, sizeof detail, "will be loaded from '%s'", archive);
+        say(d, "docker.image", "ok", detail, "");
+    } else {
+        (void)str_format(detail, sizeof detail, "there is no image '%s'", image);
+        say(d, "docker.image", "fail", detail,
+            ours ? "scripts/build.sh makes its archive"
+                 : "docker pull it, or: stigmer config unset runner.image");
+    }
+}
+
+/* An engine that is missing is a fault only where it was asked for by name. */
+static void check_engine(struct doctor *d)
+{
+    const char *kind = config_get_str(&d->config, CONFIG_RUNNER_KIND);
+    char detail[256];
+    struct err err;
+
+    if (str_eq(kind, "process") || str_eq(kind, "none"))
+        return;
+    if (!engine_ask_version(detail, sizeof detail, &err)) {
+        say(d, "docker.socket", "ok", detail, "");
+        check_image(d);
+    } else if (str_eq(kind, "docker")) {
+        say(d, "docker.socket", "fail", err.msg, err.hint);
+    } else {
+        say(d, "docker.socket", "warn", err.msg,
+            "start Docker to have the runner in a container, not as a process");
+    }
+}
+
 static void check_key(struct doctor *d)
 {
     const char *env = config_key_env(config_get_str(&d->config, CONFIG_LLM_PROVIDER));
@@ -127,6 +173,7 @@ int doctor_main(const struct settings_args *args, const struct paths *paths)
     check_home(&d);
     check_port(&d);
     check_runner(&d);
+    check_engine(&d);
     check_sandbox(&d);
     check_key(&d);
     whole = json_pack("{s:s,s:b,s:o}", "schema", "stigmer.cli/doctor/v1", "ok", !d.failed, "checks",

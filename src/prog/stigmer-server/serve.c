@@ -17,6 +17,7 @@
 #include "platform/rpc-server.h"
 #include "platform/sock.h"
 #include "platform/store.h"
+#include "prog/stigmer-server/own-log.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "prog/stigmer-server/status.h"
 #include "svc/api.h"
@@ -56,6 +57,7 @@ struct serve {
     struct grpc_reflection *reflection;
     struct runner_unit *runner_unit;
     struct supervise *supervise;
+    struct own_log *own_log;
     struct loop_signal *on_term, *on_int;
     struct runner_api_config runner_config;
     void *cassette; /* owned */
@@ -64,8 +66,7 @@ struct serve {
     int code;
 };
 
-/* ---- telling how the start goes
- * ------------------------------------------------------------------- */
+/* ---- telling how the start goes ---------------------------------------------------------- */
 
 static void tell(struct serve *s, json_t *take_line)
 {
@@ -108,8 +109,7 @@ static void tell_ready(struct serve *s)
     s->up_fd = -1;
 }
 
-/* ---- folders and settings
- * -------------------------------------------------------------------------- */
+/* ---- folders and settings ---------------------------------------------------------------- */
 
 static enum err_code make_folder(const char *path, mode_t mode, struct err *err)
 {
@@ -207,6 +207,9 @@ static enum err_code prepare(struct serve *s, struct err *err)
     if (log_level_parse(config_get_str(&s->config, CONFIG_SERVER_LOG_LEVEL), &level, NULL) ==
         ERR_OK)
         log_set_level(level);
+    s->own_log = own_log_new(s->loop, s->paths->log_server,
+                             config_get_size(&s->config, CONFIG_SERVER_LOG_MAX_SIZE),
+                             (int)config_get_int(&s->config, CONFIG_SERVER_LOG_MAX_FILES));
     fill_runner_config(s);
     config_warnings(&s->config, &warnings);
     if (warnings.len) {
@@ -217,8 +220,7 @@ static enum err_code prepare(struct serve *s, struct err *err)
     return ERR_OK;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------- */
 
 static enum err_code listen_on(struct serve *s, const char *address, mode_t mode, unsigned gates,
                                int *ret_fd, struct err *err)
@@ -288,8 +290,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     return listen_all(s, err);
 }
 
-/* ---- the runner
- * --------------------------------------------------------------------------------------- */
+/* ---- the runner -------------------------------------------------------------------------- */
 
 static void on_runner_change(void *arg)
 {
@@ -348,33 +349,37 @@ static void on_unit_progress(const char *what, void *arg)
     tell(s, json_pack("{s:s}", "progress", what));
 }
 
-static enum err_code start_runner(struct serve *s, struct err *err)
+static void on_backend(struct runner_backend *take_backend, const char *notice,
+                       const struct err *err, void *arg)
 {
-    const struct supervise_events events = {on_unit_change, on_unit_progress, s};
-    const char *kind = config_get_str(&s->config, CONFIG_RUNNER_KIND);
-    struct runner_backend *backend;
-    enum err_code code;
+    const struct supervise_events events = {on_unit_change, on_unit_progress, arg};
+    struct serve *s = arg;
 
-    runner_api_on_change(s->runner_api, on_runner_change, s);
-    if (str_eq(kind, "none")) {
-        tell_ready(s);
-        return ERR_OK;
+    if (err) {
+        tell_error(s, err);
+        begin_stop(0, s);
+        return;
     }
-    s->runner_unit = runner_unit_new(&s->config, s->paths, s->keys_folder);
-    if (str_eq(kind, "auto")) {
-        kind = "process";
-        status_warn(&s->view, "the runner is a sandboxed process on this machine, not a container");
-    }
-    if ((code = runner_unit_backend(s->runner_unit, s->loop, kind, &backend, err)))
-        return code;
-    s->supervise = supervise_new(s->loop, backend, &events);
+    if (*notice)
+        status_warn(&s->view, notice);
+    s->supervise = supervise_new(s->loop, take_backend, &events);
     s->view.supervise = s->supervise;
-    supervise_start(s->supervise);
-    return ERR_OK;
+    if (!s->view.stopping)
+        supervise_start(s->supervise);
 }
 
-/* ---- the end
- * -------------------------------------------------------------------------------------------- */
+static void start_runner(struct serve *s)
+{
+    runner_api_on_change(s->runner_api, on_runner_change, s);
+    if (str_eq(config_get_str(&s->config, CONFIG_RUNNER_KIND), "none")) {
+        tell_ready(s);
+        return;
+    }
+    s->runner_unit = runner_unit_new(s->loop, &s->config, s->paths, s->keys_folder, s->token);
+    runner_unit_choose(s->runner_unit, on_backend, s);
+}
+
+/* ---- the end ----------------------------------------------------------------------------- */
 
 static void stop_runner(void *arg)
 {
@@ -422,6 +427,7 @@ static void close_all(struct serve *s)
     engine_embedded_free(s->engine);
     store_free(s->store);
     journal_free(s->journal);
+    own_log_free(s->own_log);
     loop_signal_free(s->on_term);
     loop_signal_free(s->on_int);
     loop_free(s->loop);
@@ -452,10 +458,12 @@ int serve_run(const struct settings_args *args, const struct paths *paths, int r
     s.loop = loop_new();
     s.on_term = loop_signal_new(s.loop, SIGTERM, on_signal, &s);
     s.on_int = args->foreground ? loop_signal_new(s.loop, SIGINT, on_signal, &s) : NULL;
-    if (prepare(&s, &err) || open_services(&s, &err) || start_runner(&s, &err))
+    if (prepare(&s, &err) || open_services(&s, &err)) {
         tell_error(&s, &err);
-    else /* from here on no outside error ends us */
+    } else { /* from here on no outside error ends us */
+        start_runner(&s);
         loop_run(s.loop);
+    }
     close_all(&s);
     return s.code;
 }

@@ -100,6 +100,8 @@ static json_t *sandbox_json(const struct status_view *v)
     const Runner__AttachRequest *a = runner_api_seen(v->runner_api)->attach;
     json_t *layers = json_array(), *missing = json_array();
 
+    if (v->supervise && str_eq(supervise_backend(v->supervise)->ops->kind, "container"))
+        json_array_append_new(layers, json_string("container"));
     for (size_t i = 0; a && i < a->n_layers; i++)
         json_array_append_new(layers, json_string(a->layers[i]));
     for (size_t i = 0; a && i < a->n_missing; i++)

@@ -1,0 +1,582 @@
+#include "svc/backend-docker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "platform/logsink.h"
+
+#define ID_SIZE 80
+#define TAIL_SIZE 16384   /* of the log: to know again what an earlier server has written */
+#define OVERLAP_S 2       /* how much of it is asked for again */
+#define AWAY_RETRY_MS 500 /* an engine that is restarted */
+#define AWAY_TRIES 60
+
+struct container {
+    struct runner_backend base;
+    struct docker *docker;               /* borrowed */
+    struct backend_docker_config config; /* borrowed text */
+    struct docker_call *step;            /* the one request that the diagram is at; or NULL */
+    struct docker_call *wait, *logs, *signal;
+    struct loop_timer *later; /* owned */
+    struct logsink *sink;     /* owned; while it runs */
+    json_t *body;             /* owned; of create */
+    char id[ID_SIZE];
+    struct err why; /* what on_exited will tell */
+    char *tail;     /* owned; of the log before an adoption; NULL once new lines come */
+    struct buf line;
+    int archive; /* owned; -1 but while it is loaded */
+    int last_percent;
+    unsigned away;
+    bool created, loaded, up, wants_end;
+};
+
+static struct container *self(struct runner_backend *b)
+{
+    return (struct container *)b; /* base is the first member */
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+static void close_output(struct container *c)
+{
+    docker_cancel(c->logs);
+    c->logs = NULL;
+    if (c->sink && c->line.len)
+        logsink_write(c->sink, c->line.data, c->line.len);
+    logsink_close(c->sink);
+    c->sink = NULL;
+    buf_done(&c->line);
+    free(TAKE(c->tail));
+}
+
+static void gone(struct container *c)
+{
+    close_output(c);
+    json_decref(TAKE(c->body));
+    (void)unlink(c->config.id_file);
+    c->id[0] = '\0';
+    c->created = c->up = c->wants_end = false;
+    c->base.events.on_exited(&c->why, c->base.events.arg);
+}
+
+static void on_removed(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    c->step = NULL;
+    if (err)
+        log_warn("container cannot be removed", "id", c->id, "why", err->msg);
+    gone(c);
+}
+
+/* It is over, for the reason in c->why. */
+static void end(struct container *c)
+{
+    docker_cancel(c->wait);
+    c->wait = NULL;
+    if (c->created)
+        c->step = docker_remove(c->docker, c->id, on_removed, c);
+    else
+        gone(c);
+}
+
+static void fail(struct container *c, const struct err *why)
+{
+    c->why = *why;
+    end(c);
+}
+
+/* A step came back. True: it went wrong, or a stop was asked for meanwhile, and is dealt with. */
+static bool is_over(struct container *c, const struct err *err)
+{
+    c->step = NULL;
+    if (err) {
+        fail(c, err);
+        return true;
+    }
+    if (!c->wants_end)
+        return false;
+    err_set(&c->why, ERR_OK, "stopped while it was starting");
+    end(c);
+    return true;
+}
+
+/* ---- it runs ------------------------------------------------------------------------------- */
+
+/* Lines that an earlier server has written to the log already are passed over. */
+static void put_line(struct container *c)
+{
+    if (c->tail && strstr(c->tail, buf_text(&c->line))) {
+        buf_clear(&c->line);
+        return;
+    }
+    free(TAKE(c->tail));
+    logsink_write(c->sink, c->line.data, c->line.len);
+    buf_clear(&c->line);
+}
+
+static void on_output(const char *text, size_t len, void *arg)
+{
+    struct container *c = arg;
+
+    while (len) {
+        const char *lf = memchr(text, '\n', len);
+        size_t n = lf ? (size_t)(lf - text) + 1 : len;
+
+        if (!c->tail && !c->line.len) {
+            logsink_write(c->sink, text, n);
+        } else {
+            buf_put(&c->line, text, n);
+            if (lf || c->line.len > TAIL_SIZE)
+                put_line(c);
+        }
+        text += n;
+        len -= n;
+    }
+}
+
+static void on_logs_end(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    c->logs = NULL;
+    if (err && c->up)
+        log_warn("the runner's output is not followed any more", "why", err->msg);
+}
+
+/* The end of the log as it is; the time from which the engine is asked for more. */
+static int64_t read_tail(struct container *c)
+{
+    OWN_FD int fd = open(c->config.log_file, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    off_t from;
+    ssize_t n;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
+        return 0;
+    from = st.st_size > TAIL_SIZE ? st.st_size - TAIL_SIZE : 0;
+    c->tail = mem_new(TAIL_SIZE + 1);
+    n = pread(fd, c->tail, TAIL_SIZE, from);
+    c->tail[n > 0 ? n : 0] = '\0';
+    return st.st_mtime - OVERLAP_S;
+}
+
+static void follow(struct container *c, bool adopted);
+
+static void describe_exit(struct container *c, const json_t *state)
+{
+    int code = (int)json_integer_value(json_object_get(state, "ExitCode"));
+    const char *why = json_string_value(json_object_get(state, "Error"));
+
+    if (json_is_true(json_object_get(state, "OOMKilled")))
+        err_hint(&c->why,
+                 err_set(&c->why, ERR_OK, "out of memory: it had more than %lld MiB",
+                         (long long)(c->config.spec.memory >> 20)),
+                 "stigmer config set runner.memory SIZE");
+    else if (!str_is_empty(why))
+        err_set(&c->why, ERR_OK, "exit code %d: %.300s", code, why);
+    else if (code > 128 && code < 128 + NSIG)
+        err_set(&c->why, ERR_OK, "killed by signal %d (%s)", code - 128, strsignal(code - 128));
+    else
+        err_set(&c->why, code == EXIT_SANDBOX ? ERR_SANDBOX : ERR_OK, "exit code %d", code);
+}
+
+static void on_ended(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    c->step = NULL;
+    if (err) {
+        c->created = err->code != ERR_NOT_FOUND;
+        err_set(&c->why, ERR_OK, "the container was removed");
+    } else {
+        describe_exit(c, json_object_get(answer, "State"));
+    }
+    end(c);
+}
+
+static void ask_how_it_ended(struct container *c)
+{
+    c->up = false;
+    if (!c->step)
+        c->step = docker_inspect(c->docker, c->id, on_ended, c);
+}
+
+/* The engine went away; it may be restarted with the container still running. */
+static void on_back(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    c->step = NULL;
+    if (!err) {
+        c->away = 0;
+        follow(c, true);
+    } else if (++c->away < AWAY_TRIES && !c->wants_end) {
+        loop_timer_in(c->later, AWAY_RETRY_MS);
+    } else {
+        fail(c, err);
+    }
+}
+
+static void on_later(void *arg)
+{
+    struct container *c = arg;
+
+    c->step = docker_ping(c->docker, on_back, c);
+}
+
+static void on_waited(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    c->wait = NULL;
+    if (!err || err->code == ERR_NOT_FOUND) {
+        ask_how_it_ended(c);
+        return;
+    }
+    log_warn("the container engine does not answer", "why", err->msg);
+    close_output(c);
+    loop_timer_in(c->later, AWAY_RETRY_MS);
+}
+
+static void follow(struct container *c, bool adopted)
+{
+    const struct container_spec *s = &c->config.spec;
+    int64_t since = 0;
+    struct err err;
+
+    if (logsink_open(c->config.log_file, s->log_max_size, (int)s->log_max_files, &c->sink, &err)) {
+        fail(c, &err);
+        return;
+    }
+    if (adopted)
+        since = read_tail(c);
+    c->logs = docker_logs(c->docker, c->id, since, on_output, on_logs_end, c);
+    c->wait = docker_wait(c->docker, c->id, on_waited, c);
+    c->up = true;
+}
+
+static void is_up(struct container *c, bool adopted)
+{
+    log_info(adopted ? "runner container found again" : "runner container started", "id", c->id,
+             "name", c->config.name);
+    follow(c, adopted);
+    if (c->up)
+        c->base.events.on_started(c->base.events.arg);
+}
+
+/* ---- the way there ------------------------------------------------------------------------- */
+
+static enum err_code write_id(struct container *c, struct err *err)
+{
+    char temp[PATH_MAX], text[ID_SIZE + 1];
+    OWN_FD int fd = -1;
+    size_t len;
+
+    (void)str_format(text, sizeof text, "%s\n", c->id);
+    len = strlen(text);
+    if (!str_format(temp, sizeof temp, "%s.new", c->config.id_file))
+        return err_set(err, ERR_INVALID, "the path of the container id file is too long");
+    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, text, len) != (ssize_t)len || rename(temp, c->config.id_file) < 0)
+        return err_sys(err, errno, "write the container id file '%s'", c->config.id_file);
+    return ERR_OK;
+}
+
+static void on_start(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    if (!is_over(c, err))
+        is_up(c, false);
+}
+
+static void on_created(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+    const char *id = json_string_value(json_object_get(answer, "Id"));
+    struct err own;
+
+    if (!err && id && str_format(c->id, sizeof c->id, "%s", id))
+        c->created = true;
+    if (!err && !c->created) {
+        err_set(&own, ERR_INTERNAL, "the container engine gave the new container no id");
+        err = &own;
+    }
+    if (!err && write_id(c, &own))
+        err = &own;
+    if (!is_over(c, err))
+        c->step = docker_start(c->docker, c->id, on_start, c);
+}
+
+static void create(struct container *c)
+{
+    c->step = docker_create(c->docker, c->config.name, c->body, on_created, c);
+}
+
+static void on_cleared(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    if (!is_over(c, err))
+        create(c);
+}
+
+static void refuse_name(struct container *c, const char *owner)
+{
+    struct err err;
+
+    if (owner)
+        err_set(&err, ERR_CONFLICT, "the container name '%s' is taken by the stigmer of '%.300s'",
+                c->config.name, owner);
+    else
+        err_set(&err, ERR_CONFLICT,
+                "the container name '%s' is taken by a container of another kind", c->config.name);
+    err_hint(&err, ERR_CONFLICT, "stigmer config set runner.name NAME");
+    fail(c, &err);
+}
+
+static void on_found(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    if (err && err->code == ERR_NOT_FOUND) {
+        if (!is_over(c, NULL))
+            create(c);
+        return;
+    }
+    if (is_over(c, err))
+        return;
+    switch (container_spec_match(&c->config.spec, c->body, answer)) {
+    case CONTAINER_SPEC_STRANGER:
+        refuse_name(c, container_spec_owner(answer));
+        return;
+    case CONTAINER_SPEC_OTHER:
+        c->step = docker_remove(c->docker, c->config.name, on_cleared, c);
+        return;
+    case CONTAINER_SPEC_SAME:
+        break;
+    }
+    (void)str_format(c->id, sizeof c->id, "%s", json_string_value(json_object_get(answer, "Id")));
+    c->created = true;
+    is_up(c, true);
+}
+
+static void load(struct container *c);
+
+/* The id that the archive's image will have; "" when there is no archive. */
+static void archive_id(const struct container *c, char ret[ID_SIZE])
+{
+    char path[PATH_MAX];
+    OWN_FD int fd = -1;
+    ssize_t n = 0;
+
+    if (str_format(path, sizeof path, "%s.id", c->config.archive))
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && (n = read(fd, ret, ID_SIZE - 1)) < 0)
+        n = 0;
+    ret[n] = '\0';
+    ret[strcspn(ret, "\n")] = '\0';
+}
+
+static void no_image(struct container *c, const struct err *err)
+{
+    struct err own = *err;
+
+    err_hint(&own, own.code, "docker pull %s, or: stigmer config unset runner.image",
+             c->config.spec.image);
+    fail(c, &own);
+}
+
+static void on_image(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+    bool ours = str_eq(c->config.spec.image, BACKEND_DOCKER_IMAGE);
+    bool missing = err && err->code == ERR_NOT_FOUND;
+    const char *id = json_string_value(json_object_get(answer, "Id"));
+    char wanted[ID_SIZE];
+
+    archive_id(c, wanted);
+    if (ours && !c->loaded && (missing || (!err && *wanted && !str_eq(id, wanted)))) {
+        c->step = NULL;
+        load(c);
+        return;
+    }
+    if (missing) {
+        c->step = NULL;
+        no_image(c, err);
+        return;
+    }
+    if (is_over(c, err))
+        return;
+    c->body = container_spec_body(&c->config.spec, answer);
+    c->step = docker_inspect(c->docker, c->config.name, on_found, c);
+}
+
+static void on_load_progress(int64_t sent, int64_t total, void *arg)
+{
+    struct container *c = arg;
+    int percent = total > 0 ? (int)(sent * 100 / total) : 0;
+    char text[96];
+
+    if (percent / 10 == c->last_percent / 10)
+        return;
+    c->last_percent = percent;
+    (void)str_format(text, sizeof text, "loading the runner image: %d %% of %lld MB", percent,
+                     (long long)(total / 1000000));
+    c->base.events.on_progress(text, c->base.events.arg);
+}
+
+static void on_loaded(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+    struct err own;
+
+    (void)answer;
+    (void)close(take_fd(&c->archive));
+    if (err) {
+        own = *err;
+        err_hint(&own, own.code,
+                 "install stigmer again (scripts/build.sh makes the archive %.120s)",
+                 c->config.archive);
+        err = &own;
+    }
+    if (is_over(c, err))
+        return;
+    log_info("runner image loaded", "archive", c->config.archive);
+    c->step = docker_image(c->docker, c->config.spec.image, on_image, c);
+}
+
+static void load(struct container *c)
+{
+    struct stat st;
+    struct err err;
+
+    c->loaded = true;
+    c->archive = open(c->config.archive, O_RDONLY | O_CLOEXEC);
+    if (c->archive < 0 || fstat(c->archive, &st) < 0 || !S_ISREG(st.st_mode)) {
+        err_set(&err, ERR_NOT_FOUND, "the image '%s' is missing and so is its archive '%s'",
+                c->config.spec.image, c->config.archive);
+        err_hint(&err, ERR_NOT_FOUND, "scripts/build.sh, or: docker load -i ARCHIVE");
+        if (c->archive >= 0)
+            (void)close(take_fd(&c->archive));
+        fail(c, &err);
+        return;
+    }
+    c->last_percent = -10;
+    c->base.events.on_progress("loading the runner image", c->base.events.arg);
+    c->step = docker_load(c->docker, c->archive, st.st_size, on_load_progress, on_loaded, c);
+}
+
+static void on_ping(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    if (!is_over(c, err))
+        c->step = docker_image(c->docker, c->config.spec.image, on_image, c);
+}
+
+/* ---- the backend's verbs ------------------------------------------------------------------- */
+
+static void start(struct runner_backend *b)
+{
+    struct container *c = self(b);
+
+    c->why = (struct err){0};
+    c->loaded = c->wants_end = false;
+    c->away = 0;
+    c->step = docker_ping(c->docker, on_ping, c);
+}
+
+static void on_signalled(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    c->signal = NULL;
+    if (err && err->code != ERR_CONFLICT && err->code != ERR_NOT_FOUND) /* those: it has ended */
+        log_warn("container cannot be signalled", "id", c->id, "why", err->msg);
+}
+
+static void send(struct container *c, const char *signal)
+{
+    c->wants_end = true;
+    if (!c->up)
+        return; /* the next step sees it */
+    docker_cancel(c->signal);
+    c->signal = docker_kill(c->docker, c->id, signal, on_signalled, c);
+}
+
+static void stop(struct runner_backend *b)
+{
+    send(self(b), "SIGTERM");
+}
+
+static void kill_now(struct runner_backend *b)
+{
+    send(self(b), "SIGKILL");
+}
+
+static pid_t pid_of(const struct runner_backend *b)
+{
+    (void)b;
+    return 0; /* the engine may be on another machine's kernel */
+}
+
+static const char *id_of(const struct runner_backend *b)
+{
+    return ((const struct container *)b)->id;
+}
+
+static void free_backend(struct runner_backend *b)
+{
+    struct container *c = self(b);
+
+    docker_cancel(c->step);
+    docker_cancel(c->wait);
+    docker_cancel(c->signal);
+    close_output(c);
+    json_decref(c->body);
+    loop_timer_free(c->later);
+    own_fd(&c->archive);
+    free(c);
+}
+
+struct runner_backend *backend_docker_new(struct loop *loop, struct docker *docker,
+                                          const struct backend_docker_config *config)
+{
+    static const struct runner_backend_ops ops = {.kind = "container",
+                                                  .runtime = "docker",
+                                                  .start = start,
+                                                  .stop = stop,
+                                                  .kill = kill_now,
+                                                  .pid = pid_of,
+                                                  .container_id = id_of,
+                                                  .free = free_backend};
+    struct container *c = mem_new(sizeof *c);
+
+    c->base.ops = &ops;
+    c->docker = docker;
+    c->config = *config;
+    c->archive = -1;
+    c->later = loop_timer_new(loop, on_later, c);
+    return &c->base;
+}

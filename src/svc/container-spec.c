@@ -1,0 +1,139 @@
+#include "svc/container-spec.h"
+
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+
+#define LABEL_DIGEST "ai.stigmer.digest"
+#define LABEL_COMPONENT "ai.stigmer.component"
+#define MOUNTED_RUNNER "/.stigmer/agent-runner"
+#define TMP_OPTIONS "rw,exec,nosuid,nodev,mode=1777"
+
+static json_t *mount(const char *from, const char *to, bool read_only)
+{
+    return json_pack("{s:s,s:s,s:s,s:b,s:{s:s}}", "Type", "bind", "Source", from, "Target", to,
+                     "ReadOnly", (int)read_only, "BindOptions", "Propagation", "rprivate");
+}
+
+static json_t *mounts(const struct container_spec *s, bool foreign)
+{
+    json_t *list = json_array();
+
+    json_array_append_new(list, mount(s->workspace, "/workspace", false));
+    json_array_append_new(list, mount(s->api_folder, "/run/stigmer/api", true));
+    json_array_append_new(list, mount(s->keys_folder, "/run/stigmer/keys", true));
+    if (foreign)
+        json_array_append_new(list, mount(s->program, MOUNTED_RUNNER, true));
+    return list;
+}
+
+static json_t *text_of(int64_t n)
+{
+    char text[24];
+
+    (void)str_format(text, sizeof text, "%lld", (long long)n);
+    return json_string(text);
+}
+
+static json_t *host_config(const struct container_spec *s, bool foreign)
+{
+    json_t *h = json_pack(
+        "{s:s,s:b,s:[s],s:[sss],s:[s],s:I,s:I,s:I,s:o,s:{s:s},s:{s:s,s:{s:o,s:o}},s:{s:s}}",
+        "NetworkMode", s->network, "ReadonlyRootfs", 1, "CapDrop", "ALL", "CapAdd", "SETUID",
+        "SETGID", "KILL", "SecurityOpt", "no-new-privileges", "Memory", (json_int_t)s->memory,
+        "MemorySwap", (json_int_t)s->memory, "PidsLimit", (json_int_t)s->pids, "Mounts",
+        mounts(s, foreign), "Tmpfs", "/tmp", TMP_OPTIONS, "LogConfig", "Type", "json-file",
+        "Config", "max-size", text_of(s->log_max_size), "max-file", text_of(s->log_max_files),
+        "RestartPolicy", "Name", "no");
+
+    if (s->cpus > 0)
+        json_object_set_new(h, "NanoCpus", json_integer((json_int_t)(s->cpus * 1e9)));
+    if (str_eq(s->network, "bridge")) /* this machine's own services have a name there */
+        json_object_set_new(h, "ExtraHosts", json_pack("[s]", "host.docker.internal:host-gateway"));
+    return h;
+}
+
+static bool is_foreign(const json_t *image)
+{
+    const json_t *labels = json_object_get(json_object_get(image, "Config"), "Labels");
+
+    return !str_eq(json_string_value(json_object_get(labels, LABEL_COMPONENT)), "agent-runner");
+}
+
+/* In an image that is not ours nothing of its start counts but its files. */
+static void start_mounted_runner(json_t *body)
+{
+    json_object_set_new(body, "Entrypoint", json_pack("[s]", MOUNTED_RUNNER));
+    json_object_set_new(body, "Cmd", json_pack("[s]", "launch"));
+    json_object_set_new(body, "User", json_string("0:0"));
+    json_object_set_new(body, "WorkingDir", json_string("/"));
+    json_object_set_new(body, "Healthcheck",
+                        json_pack("{s:[sss],s:I,s:I,s:I,s:i}", "Test", "CMD", MOUNTED_RUNNER,
+                                  "healthcheck", "Interval", (json_int_t)30000000000, "Timeout",
+                                  (json_int_t)5000000000, "StartPeriod", (json_int_t)5000000000,
+                                  "Retries", 3));
+}
+
+static void digest_of(const json_t *body, char ret[CONTAINER_SPEC_DIGEST])
+{
+    static const char hex[] = "0123456789abcdef";
+    char *text = mem_check(json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS));
+    unsigned char sum[SHA256_DIGEST_LENGTH];
+
+    SHA256((const unsigned char *)text, strlen(text), sum);
+    free(text);
+    for (size_t i = 0; i < sizeof sum; i++) {
+        ret[2 * i] = hex[sum[i] >> 4];
+        ret[2 * i + 1] = hex[sum[i] & 15];
+    }
+    ret[CONTAINER_SPEC_DIGEST - 1] = '\0';
+}
+
+json_t *container_spec_body(const struct container_spec *s, const json_t *image)
+{
+    bool foreign = is_foreign(image);
+    const char *id = json_string_value(json_object_get(image, "Id"));
+    char digest[CONTAINER_SPEC_DIGEST];
+    json_t *env = json_array(), *body;
+
+    for (size_t i = 0; s->env[i]; i++)
+        json_array_append_new(env, json_string(s->env[i]));
+    body = json_pack("{s:s,s:o,s:{s:s,s:s,s:s,s:s,s:s},s:o}", "Image", s->image, "Env", env,
+                     "Labels", CONTAINER_SPEC_LABEL_HOME, s->home, LABEL_COMPONENT, "agent-runner",
+                     "ai.stigmer.version", STIGMER_VERSION, "ai.stigmer.image", id ? id : "",
+                     "ai.stigmer.keys", s->keys_mark, "HostConfig", host_config(s, foreign));
+    if (foreign)
+        start_mounted_runner(body);
+    digest_of(body, digest);
+    json_object_set_new(json_object_get(body, "Labels"), LABEL_DIGEST, json_string(digest));
+    return body;
+}
+
+static const char *label(const json_t *container, const char *name)
+{
+    const json_t *labels = json_object_get(json_object_get(container, "Config"), "Labels");
+
+    return json_string_value(json_object_get(labels, name));
+}
+
+const char *container_spec_owner(const json_t *container)
+{
+    return label(container, CONTAINER_SPEC_LABEL_HOME);
+}
+
+enum container_spec_match container_spec_match(const struct container_spec *s, const json_t *body,
+                                               const json_t *container)
+{
+    const json_t *labels = json_object_get(body, "Labels");
+    const json_t *running = json_object_get(json_object_get(container, "State"), "Running");
+
+    if (!str_eq(container_spec_owner(container), s->home))
+        return CONTAINER_SPEC_STRANGER;
+    return json_is_true(running) && str_eq(label(container, LABEL_DIGEST),
+                                           json_string_value(json_object_get(labels, LABEL_DIGEST)))
+               ? CONTAINER_SPEC_SAME
+               : CONTAINER_SPEC_OTHER;
+}
