@@ -373,11 +373,8 @@ static void on_drained(struct h2_stream *stream, void *arg)
 {
     (void)arg;
     struct rpc_call *c = h2_stream_user(stream);
-    if (!c || !c->on_drained)
-        return;
-    loop_fn *fn = c->on_drained;
-    c->on_drained = NULL;
-    fn(c->on_drained_arg);
+    if (c && c->on_drained)
+        c->on_drained(c->on_drained_arg);
 }
 
 static void on_goaway(void *arg)

@@ -92,7 +92,8 @@ void rpc_call_finish(struct rpc_call *c);                            /* status O
 void rpc_call_fail(struct rpc_call *c, const struct err *err);
 void rpc_call_reply(struct rpc_call *c, const ProtobufCMessage *msg); /* send + finish */
 
-/* The peer reads slowly: send no more until the callback set here is called (once per filling). */
+/* The peer reads slowly: send no more until the callback set here is called. It stays set, and is
+ * called each time that a call which was full has room again. */
 bool rpc_call_is_full(const struct rpc_call *c);
 void rpc_call_on_drained(struct rpc_call *c, loop_fn *fn, void *arg);
 

@@ -98,10 +98,12 @@ static void list_by_agent(struct rpc_call *call, const ProtobufCMessage *m, void
 {
     const Sess__ListSessionsByAgentRequest *req = (const Sess__ListSessionsByAgentRequest *)m;
     struct err err;
+    struct records_query q = {.kind = KIND, .agent = req->agent_id};
 
+    if (str_starts(req->agent_id, "ain-")) /* what the original compared it with */
+        q = (struct records_query){.kind = KIND, .parent = req->agent_id};
     if (*req->agent_id) {
-        reply_list(arg, call, (struct records_query){.kind = KIND, .agent = req->agent_id},
-                   req->page_size, req->page_token);
+        reply_list(arg, call, q, req->page_size, req->page_token);
         return;
     }
     err_set(&err, ERR_INVALID, "validation errors:\n - agent_id: is required");
