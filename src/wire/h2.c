@@ -44,7 +44,7 @@ struct h2_stream {
     size_t unconsumed;   /* bytes that the peer's window waits for */
     bool told_headers, too_big, broken;
     bool answered, ending, ended; /* our half: head queued, end asked for, end reached */
-    bool deferred, full, drained;
+    bool deferred, full, drained, told_to_stop;
     bool paused, peer_ended, reset, sent, unsent;
 };
 
@@ -216,11 +216,16 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
                    size_t len, void *user)
 {
     struct h2 *h = user;
-    (void)flags;
     nghttp2_session_consume_connection(session, len);
     struct h2_stream *s = stream_of(h, id);
     if (!s)
         return 0;
+    /* We have answered in full and the peer goes on sending: tell it to stop, without an error (RFC
+     * 9113, 8.1). Not before it goes on: some clients drop an answer for a reset that follows it. */
+    if (h->is_server && s->ended && !s->told_to_stop && !(flags & NGHTTP2_FLAG_END_STREAM)) {
+        s->told_to_stop = true;
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    }
     s->unconsumed += len;
     open_window(s);
     if (s->broken || !s->user)
@@ -254,18 +259,15 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h = user;
+    (void)session;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     struct h2_stream *s = stream_of(h, frame->hd.stream_id);
     if (!s)
         return 0;
     s->sent = true;
-    /* We have answered in full and the peer still sends: tell it to stop, without an error. */
-    if (h->is_server && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+    if (h->is_server && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         s->ended = true;
-        if (!nghttp2_session_get_stream_remote_close(session, s->id))
-            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_NO_ERROR);
-    }
     return 0;
 }
 

@@ -167,6 +167,40 @@ def test_a_cancel_reaches_the_handler(stub, pb):
     raise AssertionError("the server did not notice the cancel")
 
 
+def test_an_answer_does_not_wait_for_an_endless_request(server):
+    """HEADERS for a method that is not there, then DATA without an end: answered, then told to stop."""
+    with server.raw() as s:
+        s.sendall(PREFACE + bytes(3) + b"\x04\0" + bytes(4))
+        head = (b"\x83\x86\x44\x02/x\x41\x01x" + b"\x5f\x10application/grpc" + b"\x40\x02te\x08trailers")
+        s.sendall(struct.pack(">I", len(head))[1:] + b"\x01\x04\0\0\0\x01" + head)
+        frames = Frames(s)
+        assert frames.until(1) & 1  # HEADERS with END_STREAM
+        s.sendall(struct.pack(">I", 1000)[1:] + b"\0\0\0\0\0\x01" + bytes(1000))
+        frames.until(3)  # RST_STREAM
+        assert frames.payload == bytes(4)  # NO_ERROR
+
+
+class Frames:
+    def __init__(self, s):
+        self.s = s
+
+    def read(self, n):
+        data = b""
+        while len(data) < n:
+            more = self.s.recv(n - len(data))
+            assert more, "the connection was closed"
+            data += more
+        return data
+
+    def until(self, kind):
+        """Reads frames up to one of a kind on stream 1; its flags."""
+        while True:
+            head = self.read(9)
+            self.payload = self.read(int.from_bytes(head[:3], "big"))
+            if head[3] == kind and head[8] == 1:
+                return head[4]
+
+
 def test_an_error_keeps_its_text_code_and_hint(stub, pb):
     text = "100% schön\nzweite Zeile"
     with pytest.raises(grpc.RpcError) as e:
