@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 
 struct map_slot {
     char *key; /* owned; NULL while free, DELETED after removal */
@@ -14,22 +15,13 @@ static char deleted_mark;
 #define DELETED (&deleted_mark)
 
 /* FNV-1a, 64 bit: keys are our own ids and names, not an attacker's choice of thousands. */
-static uint64_t hash_of(const char *s)
-{
-    uint64_t h = 14695981039346656037ULL;
-
-    for (; *s; s++)
-        h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    return h;
-}
-
 static struct map_slot *find(const struct map *m, const char *key)
 {
     size_t i;
 
     if (!m->cap)
         return NULL;
-    for (i = hash_of(key) & (m->cap - 1); m->slots[i].key; i = (i + 1) & (m->cap - 1))
+    for (i = str_hash(key) & (m->cap - 1); m->slots[i].key; i = (i + 1) & (m->cap - 1))
         if (m->slots[i].key != DELETED && strcmp(m->slots[i].key, key) == 0)
             return &m->slots[i];
     return NULL;
@@ -46,7 +38,7 @@ void map_done(struct map *m)
 
 static void place(struct map *m, char *key, void *value)
 {
-    size_t i = hash_of(key) & (m->cap - 1);
+    size_t i = str_hash(key) & (m->cap - 1);
 
     while (m->slots[i].key)
         i = (i + 1) & (m->cap - 1);

@@ -222,3 +222,12 @@ size_t str_utf8_check(const void *data, size_t len)
     }
     return i;
 }
+
+uint64_t str_hash(const char *s)
+{
+    uint64_t h = 14695981039346656037ULL;
+
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 1099511628211ULL;
+    return h;
+}

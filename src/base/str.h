@@ -29,6 +29,9 @@ MUST_CHECK enum err_code str_to_bool(const char *s, bool *ret, struct err *err);
 /* Edits between two words, ≤ 64 bytes each: for "did you mean". */
 unsigned str_distance(const char *a, const char *b);
 
+/* FNV-1a, 64 bits: for tables and names, not for secrets. */
+uint64_t str_hash(const char *s);
+
 /* The nearest of names (NULL-ended), or NULL when none is near enough to be a slip. */
 const char *str_nearest(const char *word, const char *const names[]);
 

@@ -17,25 +17,16 @@
 #include "base/own.h"
 #include "base/str.h"
 
-static uint64_t hash_of(const char *s)
-{
-    uint64_t h = 14695981039346656037ULL; /* FNV-1a */
-
-    for (; *s; s++)
-        h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    return h;
-}
-
 enum err_code keys_dir(const char *home, char ret[KEYS_PATH], struct err *err)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     bool fits;
 
     if (!str_is_empty(runtime) && runtime[0] == '/' && access(runtime, W_OK) == 0)
-        fits = str_format(ret, KEYS_PATH, "%s/stigmer-%016" PRIx64, runtime, hash_of(home));
+        fits = str_format(ret, KEYS_PATH, "%s/stigmer-%016" PRIx64, runtime, str_hash(home));
     else
         fits = str_format(ret, KEYS_PATH, "/dev/shm/stigmer-%u-%016" PRIx64, (unsigned)getuid(),
-                          hash_of(home));
+                          str_hash(home));
     return fits ? ERR_OK : err_set(err, ERR_INVALID, "XDG_RUNTIME_DIR is too long");
 }
 

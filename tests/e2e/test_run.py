@@ -9,7 +9,7 @@ import subprocess
 import grpc
 import pytest
 
-from homes import STIGMER, Home, begun, last, started, workspace_of
+from homes import AGENT, STIGMER, Home, begun, last, started, workspace_of
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
 def test_a_one_tool_task_is_done_over_each_wire_format(model, provider):
@@ -50,6 +50,32 @@ def test_two_starts_at_once_make_one_server(home):
             for _ in range(2)]
     assert [p.wait() for p in both] == [0, 0]
     assert home.status()["state"] == "ready"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root's tools run as another user")
+def test_root_may_have_its_home_below_a_closed_folder(model):
+    """As in a container: root in /root, and no namespaces to build another tree in."""
+    with Home(model) as h:
+        closed = f"{h.dir}/closed"
+        os.mkdir(closed, 0o700)
+        shutil.copy(f"{h.dir}/config.yaml", f"{closed}/config.yaml")
+        home = f"{closed}/home"
+        os.mkdir(home)
+        shutil.move(f"{closed}/config.yaml", home)
+        h.env["STIGMER_HOME"] = home
+        r = subprocess.run(["setpriv", "--bounding-set=-sys_admin", STIGMER, "server", "start"], env=h.env,
+                           capture_output=True, text=True)
+        assert r.returncode == 0 and f"cannot pass through {closed}" in r.stderr, r.stderr
+        workspaces = os.readlink(f"{home}/data/workspace")
+        try:
+            h.ok("apply", "-f", "-", input=AGENT)
+            h.ok("run", "worker", "-m", "write-it")
+            (session,) = os.listdir(f"{home}/data/workspace")
+            with open(f"{home}/data/workspace/{session}/out.txt") as f:
+                assert f.read() == "hello\n"
+        finally:
+            h.ok("server", "stop")
+            shutil.rmtree(workspaces)
 
 
 def test_a_taken_port_is_exit_9_and_names_the_holder(home):

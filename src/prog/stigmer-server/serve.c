@@ -17,6 +17,7 @@
 #include "platform/rpc-server.h"
 #include "platform/sock.h"
 #include "platform/store.h"
+#include "prog/stigmer-server/folders.h"
 #include "prog/stigmer-server/own-log.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "prog/stigmer-server/status.h"
@@ -32,7 +33,6 @@
 #include "svc/supervise.h"
 
 #define CASSETTE_MAX ((size_t)4 << 20)
-#define SANDBOX_UID 10002 /* tool hosts of a server that runs as root */
 #define STOP_GRACE_MS 10000
 
 struct serve {
@@ -109,45 +109,7 @@ static void tell_ready(struct serve *s)
     s->up_fd = -1;
 }
 
-/* ---- folders and settings ---------------------------------------------------------------- */
-
-static enum err_code make_folder(const char *path, mode_t mode, struct err *err)
-{
-    struct stat st;
-
-    if (mkdir(path, mode) < 0 && errno != EEXIST)
-        return err_sys(err, errno, "make the folder '%s'", path);
-    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-        return err_set(err, ERR_INVALID, "'%s' is not a folder", path);
-    if (access(path, W_OK | X_OK) < 0)
-        return err_hint(err, err_sys(err, errno, "use the folder '%s'", path),
-                        "choose another home with --home or STIGMER_HOME");
-    return ERR_OK;
-}
-
-/* Root's tools run as the sandbox's uid: what they write is its own, and it may pass through the
- * folders above. What lies beside the workspaces (run, logs, the store) stays root's alone. */
-static enum err_code open_to_sandbox(const struct paths *p, struct err *err)
-{
-    if (chown(p->workspace, SANDBOX_UID, SANDBOX_UID) < 0 || chmod(p->home, 0711) < 0 ||
-        chmod(p->data, 0711) < 0)
-        return err_sys(err, errno, "open the folder '%s' to the sandbox", p->workspace);
-    return ERR_OK;
-}
-
-static enum err_code make_folders(const struct paths *p, struct err *err)
-{
-    enum err_code code;
-
-    if ((code = make_folder(p->home, 0700, err)) || (code = make_folder(p->data, 0700, err)) ||
-        (code = make_folder(p->logs, 0700, err)) || (code = make_folder(p->run, 0700, err)) ||
-        (code = make_folder(p->runner_dir, 0755, err)) ||
-        (code = make_folder(p->workspace, 0700, err)))
-        return code;
-    if (chmod(p->runner_dir, 0755) < 0)
-        return err_sys(err, errno, "open the folder '%s' to the container", p->runner_dir);
-    return getuid() == 0 ? open_to_sandbox(p, err) : ERR_OK;
-}
+/* ---- settings ---------------------------------------------------------------- */
 
 static enum err_code load_cassette(struct serve *s, struct err *err)
 {
@@ -194,11 +156,12 @@ static void fill_runner_config(struct serve *s)
 static enum err_code prepare(struct serve *s, struct err *err)
 {
     OWN_BUF struct buf warnings = {0};
+    char notice[STATUS_TEXT];
     enum log_level level;
     enum err_code code;
 
     if ((code = settings_load(s->args, s->paths, &s->config, err)) ||
-        (code = make_folders(s->paths, err)) ||
+        (code = folders_make(s->paths, notice, sizeof notice, err)) ||
         (code = keys_dir(s->paths->home, s->keys_folder, err)) ||
         (code = keys_open(s->keys_folder, s->token, err)) ||
         (code = settings_put_keys(s->args, &s->config, s->keys_folder, err)) ||
@@ -210,6 +173,8 @@ static enum err_code prepare(struct serve *s, struct err *err)
     s->own_log = own_log_new(s->loop, s->paths->log_server,
                              config_get_size(&s->config, CONFIG_SERVER_LOG_MAX_SIZE),
                              (int)config_get_int(&s->config, CONFIG_SERVER_LOG_MAX_FILES));
+    if (*notice)
+        status_warn(&s->view, notice);
     fill_runner_config(s);
     config_warnings(&s->config, &warnings);
     if (warnings.len) {
