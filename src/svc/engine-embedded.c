@@ -248,8 +248,7 @@ static void close_failed(struct item *it)
     close_with(it, (Exec__Event *[]){&end}, 1);
 }
 
-/* ---- losing a lease -----------------------------------------------------------------------------
- */
+/* ---- losing a lease ---------------------------------------------------------------------- */
 
 struct requeue {
     struct engine_embedded *engine; /* borrowed */
@@ -293,21 +292,10 @@ static void requeue_done(const struct err *err, void *arg)
     check_drained(e);
 }
 
-static void lose_claim(struct item *it)
+static void queue_again(struct item *it)
 {
     struct requeue *q = mem_new(sizeof *q);
 
-    it->lost++;
-    release_slot(it);
-    set_owned(&it->runner_id, NULL);
-    if (it->cancel_by) {
-        close_cancelled(it);
-        return;
-    }
-    if (it->lost >= it->engine->config.lost_max) {
-        close_failed(it);
-        return;
-    }
     log_warn("runner lost; execution is queued again", "run", it->id);
     it->state = ITEM_CLOSING; /* until the row says queued */
     it->deadline = INT64_MAX;
@@ -321,6 +309,19 @@ static void lose_claim(struct item *it)
     exec__notice__init(q->notice->notice);
     q->notice->notice->text = mem_str("the runner was lost; the run goes on from its last step");
     store_submit(it->engine->store, requeue_job, requeue_done, q);
+}
+
+static void lose_claim(struct item *it)
+{
+    it->lost++;
+    release_slot(it);
+    set_owned(&it->runner_id, NULL);
+    if (it->cancel_by)
+        close_cancelled(it);
+    else if (it->lost >= it->engine->config.lost_max)
+        close_failed(it);
+    else
+        queue_again(it);
 }
 
 static void lose(struct item *it)

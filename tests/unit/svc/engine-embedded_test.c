@@ -1,0 +1,580 @@
+/* The embedded engine with leases of some milliseconds: who gets what, and what becomes of a run
+ * whose runner goes. Nothing is timed: each test waits for what must come. */
+#include "svc/engine-embedded.h"
+
+#include "world.h"
+
+enum { RUNS = 8, LEASE_MS = 60, REATTACH_MS = 25, LOST_MAX = 3 };
+
+/* A runner as the engine sees it: what it was given and told. */
+struct runner {
+    struct bench *bench;
+    const char *id;
+    struct engine_embedded_runner *handle;
+    char got[RUNS][16];
+    unsigned got_count, lost, cancels, drains;
+};
+
+struct bench {
+    struct world w;
+    struct engine_embedded *e;
+    struct runner a, b;
+    const unsigned *until; /* the loop is left when this … */
+    unsigned at_least;     /* … is this */
+    bool drained;
+};
+
+static void look(struct bench *b)
+{
+    if (b->until && *b->until >= b->at_least)
+        loop_quit(b->w.loop);
+}
+
+static void on_assign(const char *id, void *arg)
+{
+    struct runner *r = arg;
+
+    assert_true(r->got_count < RUNS);
+    (void)str_format(r->got[r->got_count++], sizeof r->got[0], "%s", id);
+    look(r->bench);
+}
+
+static void on_cancel(const char *id, const char *reason, void *arg)
+{
+    struct runner *r = arg;
+
+    (void)id;
+    (void)reason;
+    r->cancels++;
+    look(r->bench);
+}
+
+static void on_drain(int64_t grace_ms, void *arg)
+{
+    (void)grace_ms;
+    ((struct runner *)arg)->drains++;
+}
+
+static void on_lost(const char *id, void *arg)
+{
+    (void)id;
+    ((struct runner *)arg)->lost++;
+}
+
+static void on_told_cancel(const char *id, void *arg)
+{
+    (void)id;
+    ((struct runner *)arg)->cancels++;
+}
+
+static void wait_until(struct bench *b, const unsigned *what, unsigned at_least)
+{
+    b->until = what;
+    b->at_least = at_least;
+    if (*what < at_least)
+        loop_run(b->w.loop);
+    b->until = NULL;
+    assert_true(*what >= at_least);
+}
+
+/* Everything that is due now has been done: a job of the store goes last. */
+static enum err_code no_job(sqlite3 *db, void *arg, struct err *err)
+{
+    (void)db;
+    (void)arg;
+    (void)err;
+    return ERR_OK;
+}
+
+static void settle(struct bench *b)
+{
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(do_job(&b->w, no_job, ""), ERR_OK);
+}
+
+static void attach(struct bench *b, struct runner *r, const char *id, unsigned slots)
+{
+    static const struct engine_embedded_runner_ops ops = {on_assign, on_cancel, on_drain};
+
+    r->bench = b;
+    r->id = id;
+    r->handle = engine_embedded_attach(b->e, id, slots, NULL, 0, &ops, r, on_lost);
+}
+
+static void detach(struct runner *r)
+{
+    engine_embedded_detach(r->handle);
+    r->handle = NULL;
+}
+
+static int open_bench(void **state)
+{
+    static const struct engine_embedded_config config = {.lease_ms = LEASE_MS,
+                                                         .heartbeat_ms = LEASE_MS / 3,
+                                                         .reattach_ms = REATTACH_MS,
+                                                         .lost_max = LOST_MAX};
+    struct bench *b = mem_new(sizeof *b);
+
+    (void)str_format(b->w.dir, sizeof b->w.dir, "/tmp/jt-XXXXXX");
+    assert_non_null(mkdtemp(b->w.dir));
+    world_open(&b->w);
+    assert_int_equal(engine_embedded_new(b->w.loop, b->w.store, b->w.journal, &config, &b->e, NULL),
+                     ERR_OK);
+    *state = b;
+    return 0;
+}
+
+static int close_bench(void **state)
+{
+    struct bench *b = *state;
+
+    if (b->a.handle)
+        detach(&b->a);
+    if (b->b.handle)
+        detach(&b->b);
+    settle(b); /* what a store still has in hand when it goes is nobody's to free */
+    engine_embedded_free(b->e);
+    world_remove(&b->w);
+    free(b);
+    return 0;
+}
+
+/* ---- runs ---------------------------------------------------------------------------------- */
+
+struct made {
+    const char *id, *session;
+};
+
+static enum err_code make_job(sqlite3 *db, void *arg, struct err *err)
+{
+    const struct made *m = arg;
+    const struct journal_create c = {
+        .id = m->id, .session_id = m->session, .message = "do it", .model = "", .at_ms = 1000};
+
+    return journal_tx_create(db, &c, err);
+}
+
+static void submit(struct bench *b, const char *id, const char *session)
+{
+    const struct made m = {id, session};
+    struct engine *e = engine_embedded_engine(b->e);
+
+    assert_int_equal(do_job(&b->w, make_job, (const char *)&m), ERR_OK);
+    e->ops->submit(e, id);
+}
+
+struct claim {
+    const char *id, *runner;
+    uint64_t epoch;
+};
+
+static enum err_code claim_of(sqlite3 *db, void *arg, struct err *err)
+{
+    struct claim *c = arg;
+    Exec__Event *e;
+    enum err_code code = journal_tx_claim(db, c->id, c->runner, 2000, &e, err);
+
+    if (!code) {
+        c->epoch = e->epoch;
+        exec__event__free_unpacked(e, NULL);
+    }
+    return code;
+}
+
+static uint64_t claim(struct bench *b, const struct runner *r, const char *id)
+{
+    struct claim c = {.id = id, .runner = r->id};
+
+    assert_int_equal(engine_embedded_may_claim(b->e, r->id, id, NULL), ERR_OK);
+    assert_int_equal(do_job(&b->w, claim_of, (const char *)&c), ERR_OK);
+    engine_embedded_claimed(b->e, id, c.epoch);
+    return c.epoch;
+}
+
+static enum journal_state state_of(struct bench *b, const char *id)
+{
+    struct journal_head head;
+
+    assert_int_equal(journal_head(b->w.journal, id, &head, NULL), ERR_OK);
+    return head.state;
+}
+
+struct last {
+    Exec__Event__KindCase kind;
+    bool requeued;
+};
+
+static bool note_last(const Exec__Event *e, void *arg)
+{
+    struct last *l = arg;
+
+    l->kind = e->kind_case;
+    l->requeued |= e->kind_case == EXEC__EVENT__KIND_NOTICE;
+    return true;
+}
+
+static struct last last_of(struct bench *b, const char *id)
+{
+    struct last l = {0};
+
+    assert_int_equal(journal_read(b->w.journal, id, 1, SIZE_MAX, note_last, &l, NULL), ERR_OK);
+    return l;
+}
+
+/* ---- who gets what ------------------------------------------------------------------------- */
+
+static void a_run_goes_to_a_runner_with_a_free_slot(void **state)
+{
+    struct bench *b = *state;
+
+    submit(b, "r1", "s1"); /* before there is anybody */
+    attach(b, &b->a, "A", 2);
+    wait_until(b, &b->a.got_count, 1);
+    submit(b, "r2", "s2");
+    wait_until(b, &b->a.got_count, 2);
+    submit(b, "r3", "s3");
+    settle(b);
+    assert_int_equal(b->a.got_count, 2); /* full */
+    attach(b, &b->b, "B", 1);
+    wait_until(b, &b->b.got_count, 1);
+    assert_string_equal(b->b.got[0], "r3");
+}
+
+static void nothing_is_given_before_a_runner_is_open(void **state)
+{
+    struct bench *b = *state;
+
+    submit(b, "r1", "s1");
+    attach(b, &b->a, "A", 0);
+    settle(b);
+    assert_int_equal(b->a.got_count, 0);
+    engine_embedded_open(b->a.handle, 1);
+    wait_until(b, &b->a.got_count, 1);
+}
+
+static void two_runs_of_one_session_never_run_at_once(void **state)
+{
+    struct bench *b = *state;
+
+    attach(b, &b->a, "A", 4);
+    submit(b, "r1", "same");
+    submit(b, "r2", "same");
+    submit(b, "r3", "other");
+    wait_until(b, &b->a.got_count, 2);
+    settle(b);
+    assert_int_equal(b->a.got_count, 2);
+    assert_string_equal(b->a.got[1], "r3"); /* it did not wait behind r2 */
+    (void)claim(b, &b->a, "r1");
+    engine_embedded_progress(b->e, "r1", true, true);
+    wait_until(b, &b->a.got_count, 3);
+    assert_string_equal(b->a.got[2], "r2");
+}
+
+static void only_the_runner_that_was_given_a_run_may_claim_it(void **state)
+{
+    struct bench *b = *state;
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    assert_int_equal(engine_embedded_may_claim(b->e, "B", "r1", NULL), ERR_CONFLICT);
+    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_OK);
+    assert_int_equal(engine_embedded_may_claim(b->e, "A", "nobody", NULL), ERR_NOT_FOUND);
+}
+
+/* ---- leases -------------------------------------------------------------------------------- */
+
+static void a_run_whose_runner_is_gone_goes_to_another(void **state)
+{
+    struct bench *b = *state;
+    uint64_t first;
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    first = claim(b, &b->a, "r1");
+    detach(&b->a);
+    attach(b, &b->b, "B", 1);
+    wait_until(b, &b->b.got_count, 1);
+    assert_int_equal(claim(b, &b->b, "r1"), first + 1);
+    assert_true(engine_embedded_is_current(b->e, "r1", first + 1));
+    assert_false(engine_embedded_is_current(b->e, "r1", first));
+}
+
+static void a_runner_that_is_silent_loses_its_lease(void **state)
+{
+    struct bench *b = *state;
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    attach(b, &b->b, "B", 1); /* A is still attached and says nothing */
+    wait_until(b, &b->b.got_count, 1);
+    const struct engine_embedded_held held = {"r1", 1};
+    engine_embedded_heartbeat(b->e, "A", &held, 1, on_lost, on_told_cancel, &b->a);
+    assert_int_equal(b->a.lost, 1); /* and is told when it wakes up */
+}
+
+static void quit(void *arg)
+{
+    loop_quit(arg);
+}
+
+static void beat(void *arg)
+{
+    struct runner *r = arg;
+    const struct engine_embedded_held held = {"r1", 1};
+
+    engine_embedded_heartbeat(r->bench->e, r->id, &held, 1, on_lost, on_told_cancel, r);
+}
+
+static void heartbeats_keep_a_lease(void **state)
+{
+    struct bench *b = *state;
+    unsigned beats = 0;
+    struct loop_timer *t;
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    attach(b, &b->b, "B", 1);
+    t = loop_timer_new(b->w.loop, quit, b->w.loop);
+    for (; beats < 8; beats++) { /* more than two leases long */
+        loop_timer_in(t, LEASE_MS / 3);
+        loop_run(b->w.loop);
+        beat(&b->a);
+    }
+    loop_timer_free(t);
+    assert_int_equal(b->a.lost, 0);
+    assert_int_equal(b->b.got_count, 0);
+}
+
+static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
+{
+    static const struct engine_embedded_runner_ops ops = {on_assign, on_cancel, on_drain};
+    struct bench *b = *state;
+    const struct engine_embedded_held held = {"r1", 1};
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    assert_int_equal(claim(b, &b->a, "r1"), 1);
+    detach(&b->a);
+    b->a.handle = engine_embedded_attach(b->e, "A", 1, &held, 1, &ops, &b->a, on_lost);
+    attach(b, &b->b, "B", 1);
+    settle(b);
+    assert_int_equal(b->a.lost, 0);
+    assert_true(engine_embedded_is_current(b->e, "r1", 1));
+    assert_int_equal(b->b.got_count, 0);
+}
+
+static void a_runner_that_comes_back_too_late_is_told_what_it_lost(void **state)
+{
+    static const struct engine_embedded_runner_ops ops = {on_assign, on_cancel, on_drain};
+    struct bench *b = *state;
+    const struct engine_embedded_held held = {"r1", 1};
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    detach(&b->a);
+    attach(b, &b->b, "B", 1);
+    wait_until(b, &b->b.got_count, 1);
+    (void)claim(b, &b->b, "r1");
+    b->a.handle = engine_embedded_attach(b->e, "A", 1, &held, 1, &ops, &b->a, on_lost);
+    assert_int_equal(b->a.lost, 1);
+}
+
+/* A run that kills whoever takes it must not do so for ever. */
+static void a_run_that_loses_every_runner_fails(void **state)
+{
+    struct bench *b = *state;
+    struct loop_timer *t = loop_timer_new(b->w.loop, quit, b->w.loop);
+
+    submit(b, "r1", "s1");
+    for (unsigned i = 0; i < LOST_MAX; i++) {
+        b->a.got_count = 0;
+        attach(b, &b->a, "A", 1);
+        wait_until(b, &b->a.got_count, 1);
+        (void)claim(b, &b->a, "r1");
+        detach(&b->a);
+    }
+    while (state_of(b, "r1") != JOURNAL_ENDED) {
+        loop_timer_in(t, REATTACH_MS);
+        loop_run(b->w.loop);
+    }
+    loop_timer_free(t);
+    assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_FAILED);
+    b->a.got_count = 0;
+    attach(b, &b->a, "A", 1);
+    settle(b);
+    assert_int_equal(b->a.got_count, 0);
+}
+
+static void a_completed_step_forgives_lost_runners(void **state)
+{
+    struct bench *b = *state;
+
+    submit(b, "r1", "s1");
+    for (unsigned i = 0; i < LOST_MAX + 2; i++) {
+        b->a.got_count = 0;
+        attach(b, &b->a, "A", 1);
+        wait_until(b, &b->a.got_count, 1);
+        uint64_t epoch = claim(b, &b->a, "r1");
+        Exec__TurnStarted started = EXEC__TURN_STARTED__INIT;
+        Exec__TurnFinished finished = EXEC__TURN_FINISHED__INIT;
+        Exec__Event e[2] = {EXEC__EVENT__INIT, EXEC__EVENT__INIT};
+        struct journal_head head;
+        struct waiting x = {.loop = b->w.loop};
+
+        assert_int_equal(journal_head(b->w.journal, "r1", &head, NULL), ERR_OK);
+        started.turn = i + 1;
+        started.attempt = 1;
+        e[0].kind_case = EXEC__EVENT__KIND_TURN_STARTED;
+        e[0].turn_started = &started;
+        e[1].kind_case = EXEC__EVENT__KIND_TURN_FINISHED;
+        e[1].turn_finished = &finished;
+        e[0].seq = head.seq + 1;
+        e[1].seq = head.seq + 2;
+        journal_append(b->w.journal, "r1", epoch, (Exec__Event *[]){&e[0], &e[1]}, 2, on_append,
+                       &x);
+        loop_run(b->w.loop);
+        assert_int_equal(x.code, ERR_OK);
+        engine_embedded_progress(b->e, "r1", true, false);
+        detach(&b->a);
+    }
+    assert_int_equal(state_of(b, "r1"), JOURNAL_CLAIMED);
+}
+
+/* ---- cancel and drain ---------------------------------------------------------------------- */
+
+static enum err_code cancel(struct bench *b, const char *id)
+{
+    struct engine *e = engine_embedded_engine(b->e);
+    struct waiting x = {.loop = b->w.loop};
+
+    e->ops->cancel(e, id, "person", "enough", on_job, &x);
+    loop_run(b->w.loop);
+    return x.code;
+}
+
+static void a_queued_run_is_cancelled_by_the_engine(void **state)
+{
+    struct bench *b = *state;
+
+    submit(b, "r1", "s1");
+    assert_int_equal(cancel(b, "r1"), ERR_OK);
+    settle(b);
+    assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_CANCELLED);
+    attach(b, &b->a, "A", 1);
+    settle(b);
+    assert_int_equal(b->a.got_count, 0);
+    assert_int_equal(cancel(b, "r1"), ERR_STATE); /* it has ended */
+}
+
+static void
+a_runner_is_told_of_a_cancel_and_one_that_dies_over_it_is_replaced_by_the_engine(void **state)
+{
+    struct bench *b = *state;
+    struct loop_timer *t = loop_timer_new(b->w.loop, quit, b->w.loop);
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    assert_int_equal(cancel(b, "r1"), ERR_OK);
+    wait_until(b, &b->a.cancels, 1);
+    assert_int_equal(state_of(b, "r1"), JOURNAL_CLAIMED); /* its runner has the word */
+    detach(&b->a);
+    while (state_of(b, "r1") != JOURNAL_ENDED) {
+        loop_timer_in(t, REATTACH_MS);
+        loop_run(b->w.loop);
+    }
+    loop_timer_free(t);
+    assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_CANCELLED);
+}
+
+static void on_drained(void *arg)
+{
+    struct bench *b = arg;
+
+    b->drained = true;
+    loop_quit(b->w.loop);
+}
+
+static void a_drain_tells_runners_gives_nothing_more_and_waits_for_them(void **state)
+{
+    struct bench *b = *state;
+    struct engine *e = engine_embedded_engine(b->e);
+
+    attach(b, &b->a, "A", 4);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    e->ops->drain(e, 60000, on_drained, b);
+    submit(b, "r2", "s2");
+    settle(b);
+    assert_int_equal(b->a.drains, 1);
+    assert_int_equal(b->a.got_count, 1);
+    assert_false(b->drained);
+    engine_embedded_progress(b->e, "r1", true, true);
+    loop_run(b->w.loop);
+    assert_true(b->drained);
+}
+
+static void a_drain_does_not_wait_longer_than_its_grace(void **state)
+{
+    struct bench *b = *state;
+    struct engine *e = engine_embedded_engine(b->e);
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    e->ops->drain(e, 20, on_drained, b);
+    loop_run(b->w.loop);
+    assert_true(b->drained);
+}
+
+static void the_queue_outlives_the_engine(void **state)
+{
+    struct bench *b = *state;
+
+    submit(b, "r1", "s1");
+    submit(b, "r2", "s2");
+    engine_embedded_free(b->e);
+    assert_int_equal(engine_embedded_new(b->w.loop, b->w.store, b->w.journal, NULL, &b->e, NULL),
+                     ERR_OK);
+    attach(b, &b->a, "A", 4);
+    wait_until(b, &b->a.got_count, 2);
+    assert_string_equal(b->a.got[0], "r1"); /* in its order */
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_bench, close_bench)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_run_goes_to_a_runner_with_a_free_slot),
+        TEST(nothing_is_given_before_a_runner_is_open),
+        TEST(two_runs_of_one_session_never_run_at_once),
+        TEST(only_the_runner_that_was_given_a_run_may_claim_it),
+        TEST(a_run_whose_runner_is_gone_goes_to_another),
+        TEST(a_runner_that_is_silent_loses_its_lease),
+        TEST(heartbeats_keep_a_lease),
+        TEST(a_runner_that_comes_back_in_time_keeps_what_it_holds),
+        TEST(a_runner_that_comes_back_too_late_is_told_what_it_lost),
+        TEST(a_run_that_loses_every_runner_fails),
+        TEST(a_completed_step_forgives_lost_runners),
+        TEST(a_queued_run_is_cancelled_by_the_engine),
+        TEST(a_runner_is_told_of_a_cancel_and_one_that_dies_over_it_is_replaced_by_the_engine),
+        TEST(a_drain_tells_runners_gives_nothing_more_and_waits_for_them),
+        TEST(a_drain_does_not_wait_longer_than_its_grace),
+        TEST(the_queue_outlives_the_engine),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
