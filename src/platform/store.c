@@ -187,9 +187,23 @@ static void fail_all(struct jobs *batch, const struct err *why)
 
 /* One job in its savepoint. False: SQLite has rolled the whole transaction back (a full disk and
  * some I/O errors do that), so nothing of the batch happened. */
+/* As exec, for what is said at every job: kept prepared. */
+static enum err_code say(sqlite3 *db, const char *sql, struct err *err)
+{
+    sqlite3_stmt *st;
+    enum err_code code = store_prepare(db, sql, &st, err);
+
+    if (code)
+        return code;
+    if (sqlite3_step(st) != SQLITE_DONE)
+        code = store_error(db, sql, err);
+    sqlite3_reset(st);
+    return code;
+}
+
 static bool run_job(sqlite3 *db, struct job *j)
 {
-    if (exec(db, "SAVEPOINT job", "beginning", &j->err)) {
+    if (say(db, "SAVEPOINT job", &j->err)) {
         j->failed = true;
         return !sqlite3_get_autocommit(db);
     }
@@ -199,8 +213,8 @@ static bool run_job(sqlite3 *db, struct job *j)
         return false;
     }
     if (j->failed)
-        (void)exec(db, "ROLLBACK TO job", "undoing", NULL);
-    if (exec(db, "RELEASE job", "ending", j->failed ? NULL : &j->err))
+        (void)say(db, "ROLLBACK TO job", NULL);
+    if (say(db, "RELEASE job", j->failed ? NULL : &j->err))
         j->failed = true;
     return !sqlite3_get_autocommit(db);
 }
@@ -417,7 +431,8 @@ static enum err_code open_both(struct store *s, const char *path, const struct s
     /* FULL: an acknowledged event must survive power loss, not only our own crash. */
     if ((code = exec(s->write_db,
                      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                     "PRAGMA cache_size=-2000; PRAGMA journal_size_limit=16777216",
+                     "PRAGMA cache_size=-2000; PRAGMA journal_size_limit=16777216;"
+                     "PRAGMA wal_autocheckpoint=4000", /* 16 MiB: a checkpoint costs two syncs */
                      "setting up", err)) ||
         (code = check_schema(s->write_db, path, schema, err)) ||
         (code = open_db(path, SQLITE_OPEN_READONLY, &s->read_db, err)))

@@ -189,6 +189,25 @@ static enum err_code save_head(sqlite3 *db, const char *id, const struct full_he
     return step_done(db, st, "writing an execution", err);
 }
 
+/* After an append that did not end the run: without the columns that an index has. */
+static enum err_code save_progress(sqlite3 *db, const char *id, const struct full_head *h,
+                                   struct err *err)
+{
+    static const char sql[] =
+        "UPDATE execution SET phase = ?2, head = ?3, turn_seq = ?4, lost = ?5 WHERE id = ?1";
+    sqlite3_stmt *st;
+    enum err_code code = store_prepare(db, sql, &st, err);
+
+    if (code)
+        return code;
+    sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
+    sqlite3_bind_int(st, 2, h->head.phase);
+    sqlite3_bind_int64(st, 3, (sqlite3_int64)h->head.seq);
+    sqlite3_bind_int64(st, 4, (sqlite3_int64)h->turn_seq);
+    sqlite3_bind_int(st, 5, (int)h->head.lost);
+    return step_done(db, st, "writing an execution", err);
+}
+
 /* ---- appending --------------------------------------------------------------------------------
  */
 
@@ -353,7 +372,10 @@ enum err_code journal_tx_append(sqlite3 *db, const char *id, uint64_t epoch,
         free(row.data);
     }
     rules_done(&rules);
-    if (code || (first < count && (code = save_head(db, id, &h, err))))
+    if (!code && first < count)
+        code = h.head.state == JOURNAL_ENDED ? save_head(db, id, &h, err)
+                                             : save_progress(db, id, &h, err);
+    if (code)
         return code;
     *ret_first = first;
     return ERR_OK;

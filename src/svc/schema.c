@@ -4,7 +4,8 @@
 
 /* execution.state: 0 queued, 1 claimed, 2 ended (enum journal_state).
  * execution.turn_seq: where the last turn_finished stands, from which the rules can be taken up.
- * event: either data (the event without seq, epoch and time) or hash, the key of a blob. */
+ * event: either data (the event without seq, epoch and time) or hash, the key of a blob. Rows stand
+ * in the order they were written, so that the events of many runs in one commit share pages. */
 static const char *const migrations[] = {
     RECORDS_SCHEMA_V1 "CREATE TABLE execution("
                       "  id TEXT PRIMARY KEY,"
@@ -29,7 +30,7 @@ static const char *const migrations[] = {
                       "  at_ms INTEGER NOT NULL,"
                       "  data BLOB,"
                       "  hash BLOB,"
-                      "  PRIMARY KEY(execution_id, seq)) WITHOUT ROWID;"
+                      "  UNIQUE(execution_id, seq));"
                       "CREATE INDEX event_hash ON event(hash) WHERE hash IS NOT NULL;"
                       "CREATE TABLE blob(hash BLOB PRIMARY KEY, data BLOB NOT NULL);",
 };

@@ -221,7 +221,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     if (!s)
         return 0;
     /* We have answered in full and the peer goes on sending: tell it to stop, without an error (RFC
-     * 9113, 8.1). Not before it goes on: some clients drop an answer for a reset that follows it. */
+     * 9113, 8.1). Not before it goes on: some clients drop an answer for a reset that follows it.
+     */
     if (h->is_server && s->ended && !s->told_to_stop && !(flags & NGHTTP2_FLAG_END_STREAM)) {
         s->told_to_stop = true;
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
