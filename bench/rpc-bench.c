@@ -1,10 +1,13 @@
 /* rpc-bench.c — unary calls with N in flight over one connection: prints the rate, p50 and p99.
- *   rpc-bench ADDRESS [CALLS] [IN_FLIGHT]        serves nothing: see bench/rpc.sh */
+ *   rpc-bench ADDRESS [CALLS] [IN_FLIGHT [AGENT_ID]]
+ * Without an id it calls the test's echo, with one the API's get. Serves nothing: see bench/rpc.sh
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include "ai/stigmer/agentic/agent/v1/agent.pb-c.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "platform/loop.h"
@@ -16,6 +19,7 @@ struct bench {
     struct rpc_client *client;
     int64_t calls, started, ended, failed;
     int64_t *took_ns;
+    char *agent_id; /* NULL: echo */
 };
 
 struct call {
@@ -48,18 +52,25 @@ static void on_end(const struct err *err, void *arg)
 static void start(struct call *c)
 {
     struct bench *b = c->bench;
-    Testpb__EchoRequest req = TESTPB__ECHO_REQUEST__INIT;
+    Testpb__EchoRequest echo = TESTPB__ECHO_REQUEST__INIT;
+    Agent__AgentId get = AGENT__AGENT_ID__INIT;
     char text[] = "a request of a usual size: an id and a few words about it";
-    req.text = text;
+    struct rpc_call_spec spec = {.path = "/stigmer.test.v1.EchoService/echo",
+                                 .request = &echo.base,
+                                 .response = &testpb__echo_response__descriptor,
+                                 .on_end = on_end,
+                                 .arg = c};
+
+    echo.text = text;
+    if (b->agent_id) {
+        get.value = b->agent_id;
+        spec.path = "/ai.stigmer.agentic.agent.v1.AgentQueryController/get";
+        spec.request = &get.base;
+        spec.response = &agent__agent__descriptor;
+    }
     b->started++;
     c->from_ns = now_ns();
-    (void)rpc_client_call(b->client, &(struct rpc_call_spec){
-                                         .path = "/stigmer.test.v1.EchoService/echo",
-                                         .request = &req.base,
-                                         .response = &testpb__echo_response__descriptor,
-                                         .on_end = on_end,
-                                         .arg = c,
-                                     });
+    (void)rpc_client_call(b->client, &spec);
 }
 
 static int by_size(const void *a, const void *b)
@@ -75,9 +86,10 @@ int main(int argc, char **argv)
     struct err err = {0};
     if (argc < 2 || (argc > 2 && str_to_int(argv[2], 1, 10000000, &b.calls, &err)) ||
         (argc > 3 && str_to_int(argv[3], 1, 256, &in_flight, &err))) {
-        fprintf(stderr, "usage: rpc-bench ADDRESS [CALLS] [IN_FLIGHT]\n");
+        fprintf(stderr, "usage: rpc-bench ADDRESS [CALLS] [IN_FLIGHT [AGENT_ID]]\n");
         return 2;
     }
+    b.agent_id = argc > 4 ? argv[4] : NULL;
     b.loop = loop_new();
     b.took_ns = mem_array((size_t)b.calls, sizeof *b.took_ns);
     struct rpc_client_options o = {.address = argv[1], .fail_fast = true};

@@ -43,6 +43,7 @@ struct store {
     int lock;               /* owned; flock held as long as we live */
     sqlite3 *write_db;      /* owned; the writer thread's once it runs */
     sqlite3 *read_db;       /* owned; the loop thread's */
+    bool reading;           /* a read transaction is open, until the turn ends */
     struct loop_hook *hook; /* owned */
     struct ticket *ticket;  /* owned while posted is 0 */
     struct jobs turn;       /* loop thread: submitted in this turn */
@@ -267,6 +268,21 @@ static void *writer(void *arg)
 
 /* ---- the loop's thread ----------------------------------------------------------------------- */
 
+/* One read transaction serves a whole turn: taking SQLite's locks costs more than a small read. */
+sqlite3 *store_read_db(struct store *s)
+{
+    if (!s->reading)
+        s->reading = say(s->read_db, "BEGIN", NULL) == ERR_OK;
+    return s->read_db;
+}
+
+static void end_reading(struct store *s)
+{
+    if (s->reading)
+        (void)say(s->read_db, "COMMIT", NULL);
+    s->reading = false;
+}
+
 static void deliver(void *arg)
 {
     struct ticket *t = arg;
@@ -278,6 +294,7 @@ static void deliver(void *arg)
             free(t);
         return;
     }
+    end_reading(t->store); /* whoever is told of a commit sees it */
     jobs_init(&done);
     pthread_mutex_lock(&t->store->mutex);
     jobs_move(&done, &t->store->finished);
@@ -295,6 +312,7 @@ static void hand_over_turn(void *arg)
 {
     struct store *s = arg;
 
+    end_reading(s);
     if (!s->turn.head)
         return;
     pthread_mutex_lock(&s->mutex);
@@ -311,11 +329,6 @@ void store_submit(struct store *s, store_job_fn *job, store_done_fn *done, void 
     j->done = done;
     j->arg = arg;
     jobs_add(&s->turn, j);
-}
-
-sqlite3 *store_read_db(struct store *s)
-{
-    return s->read_db;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -483,6 +496,7 @@ void store_free(struct store *s)
     if (!s)
         return;
     loop_hook_free(s->hook);
+    end_reading(s);
     if (s->thread_runs) {
         hand_over_turn(s);
         pthread_mutex_lock(&s->mutex);

@@ -44,6 +44,8 @@ typedef enum err_code store_job_fn(sqlite3 *db, void *arg, struct err *err);
 typedef void store_done_fn(const struct err *err, void *arg);
 void store_submit(struct store *s, store_job_fn *job, store_done_fn *done, void *arg);
 
+/* For reading only. What is read in one turn of the loop is one snapshot; a done callback sees the
+ * commit that it is told of. Ask for it again in every turn. */
 sqlite3 *store_read_db(struct store *s);
 
 /* A statement prepared once per connection and kept; reset and with bindings cleared.

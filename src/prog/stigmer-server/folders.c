@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "platform/sandbox.h"
 
 #define SANDBOX_UID 10002 /* tool hosts of a server that runs as root */
 
@@ -70,6 +71,15 @@ static enum err_code open_to_sandbox(const struct paths *p, struct err *err)
     return ERR_OK;
 }
 
+/* With them a tool host gets a tree of its own, where its workspace is what is above it. */
+static bool has_namespaces(void)
+{
+    struct sandbox_report r;
+
+    sandbox_probe("deny", &r);
+    return !r.missing[SANDBOX_NAMESPACES][0];
+}
+
 enum err_code folders_make(const struct paths *p, char *ret_notice, size_t size, struct err *err)
 {
     char closed[PATHS_MAX];
@@ -80,7 +90,7 @@ enum err_code folders_make(const struct paths *p, char *ret_notice, size_t size,
         (code = make_folder(p->logs, 0700, err)) || (code = make_folder(p->run, 0700, err)) ||
         (code = make_folder(p->runner_dir, 0755, err)))
         return code;
-    if (getuid() == 0 && find_closed(p->home, closed) &&
+    if (getuid() == 0 && find_closed(p->home, closed) && !has_namespaces() &&
         (code = take_detour(p, closed, ret_notice, size, err)))
         return code;
     if ((code = make_folder(p->workspace, 0700, err)))

@@ -1,8 +1,9 @@
 /* folders.h — the folders of a home, made at the start with the modes they need.
  *
  * Root's tools run as another user (10002), who must be able to walk to the workspaces. Where a
- * folder above the home is closed to others (a home below /root, say), the workspaces lie in
- * FOLDERS_DETOUR and data/workspace is a link to them. */
+ * folder above the home is closed to others (a home below /root, say) and the host allows no
+ * namespaces (in a container, say), the workspaces lie in FOLDERS_DETOUR and data/workspace is a
+ * link to them. */
 #ifndef PROG_STIGMER_SERVER_FOLDERS_H
 #define PROG_STIGMER_SERVER_FOLDERS_H
 
