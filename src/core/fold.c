@@ -11,15 +11,23 @@
 
 struct fold {
     Aexec__AgentExecutionStatus *status; /* owned */
-    struct fold_counts counts;
 };
+
+static Aexec__AgentExecutionStatus *empty_status(void)
+{
+    Aexec__AgentExecutionStatus *s = mem_new(sizeof *s);
+
+    aexec__agent_execution_status__init(s);
+    s->counts = mem_new(sizeof *s->counts);
+    aexec__execution_counts__init(s->counts);
+    return s;
+}
 
 struct fold *fold_new(void)
 {
     struct fold *f = mem_new(sizeof *f);
 
-    f->status = mem_new(sizeof *f->status);
-    aexec__agent_execution_status__init(f->status);
+    f->status = empty_status();
     return f;
 }
 
@@ -41,14 +49,8 @@ Aexec__AgentExecutionStatus *fold_take(struct fold *f)
 {
     Aexec__AgentExecutionStatus *s = f->status;
 
-    f->status = mem_new(sizeof *f->status);
-    aexec__agent_execution_status__init(f->status);
+    f->status = empty_status();
     return s;
-}
-
-const struct fold_counts *fold_counts(const struct fold *f)
-{
-    return &f->counts;
 }
 
 /* ---- building messages that protobuf-c will free ----------------------------------------------
@@ -217,11 +219,11 @@ static void turn_finished(struct fold *f, const Exec__Event *e)
     const Exec__TurnFinished *t = e->turn_finished;
     Aexec__AgentMessage *m = add_message(f, AEXEC__MESSAGE_TYPE__MESSAGE_AI, t->text, e->at_ms);
 
-    f->counts.turns++;
-    f->counts.tool_calls += (unsigned)t->n_tool_calls;
+    f->status->counts->turns++;
+    f->status->counts->tool_calls += (unsigned)t->n_tool_calls;
     if (t->usage) {
-        f->counts.input_tokens += t->usage->input_tokens;
-        f->counts.output_tokens += t->usage->output_tokens;
+        f->status->counts->input_tokens += t->usage->input_tokens;
+        f->status->counts->output_tokens += t->usage->output_tokens;
     }
     for (size_t i = 0; i < t->n_tool_calls; i++) {
         LIST_ADD(m->tool_calls, m->n_tool_calls, call_of(t->tool_calls[i]));
@@ -402,7 +404,7 @@ void fold_apply(struct fold *f, const Exec__Event *e)
         add_message(f, AEXEC__MESSAGE_TYPE__MESSAGE_HUMAN, e->submitted->message, e->at_ms);
         break;
     case EXEC__EVENT__KIND_CLAIMED:
-        f->counts.claims++;
+        s->counts->attempt++;
         s->phase = AEXEC__EXECUTION_PHASE__EXECUTION_IN_PROGRESS;
         if (str_is_empty(s->started_at))
             set_time(&s->started_at, e->at_ms);

@@ -5,6 +5,7 @@
  *
  *   submitted → HUMAN      turn_finished → AI (with its calls)      tool_finished → TOOL
  *   notice, failed, cancelled → SYSTEM       legacy_status → merged as the original did
+ *   turns, calls, tokens and claims → counts, which is set from the first event on
  *
  * Ownership: the status belongs to the fold. Threads: none of its own. */
 #ifndef CORE_FOLD_H
@@ -21,14 +22,5 @@ void fold_apply(struct fold *f, const Exec__Event *e);
 
 Aexec__AgentExecutionStatus *fold_peek(struct fold *f); /* borrowed */
 Aexec__AgentExecutionStatus *fold_take(struct fold *f); /* the caller's; the fold is empty after */
-
-/* What a running list of executions shows beside the phase. */
-struct fold_counts {
-    unsigned turns;
-    unsigned tool_calls;
-    unsigned claims;
-    int64_t input_tokens, output_tokens;
-};
-const struct fold_counts *fold_counts(const struct fold *f);
 
 #endif

@@ -286,7 +286,7 @@ static enum err_code fold_status(struct api *a, struct resource *m, struct err *
 {
     Aexec__AgentExecutionStatus *row = (Aexec__AgentExecutionStatus *)m->status;
     Aexec__AgentExecutionStatus *s;
-    enum err_code code = journal_status(a->journal, m->metadata->id, &s, NULL, err);
+    enum err_code code = journal_status(a->journal, m->metadata->id, &s, err);
 
     if (code)
         return code;

@@ -109,16 +109,13 @@ static bool fold_one(const Exec__Event *e, void *arg)
 }
 
 enum err_code journal_status(struct journal *j, const char *id, Aexec__AgentExecutionStatus **ret,
-                             struct fold_counts *ret_counts, struct err *err)
+                             struct err *err)
 {
     struct fold *f = fold_new();
     enum err_code code = journal_read(j, id, 1, SIZE_MAX, fold_one, f, err);
 
-    if (!code) {
-        if (ret_counts)
-            *ret_counts = *fold_counts(f);
+    if (!code)
         *ret = fold_take(f);
-    }
     fold_free(f);
     return code;
 }

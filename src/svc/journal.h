@@ -92,10 +92,9 @@ MUST_CHECK enum err_code journal_read(struct journal *j, const char *id, uint64_
                                       size_t limit, journal_event_fn *fn, void *arg,
                                       struct err *err);
 
-/* The status as the fold of all events; the caller's. ret_counts may be NULL. */
+/* The status as the fold of all events; the caller's. */
 MUST_CHECK enum err_code journal_status(struct journal *j, const char *id,
-                                        Aexec__AgentExecutionStatus **ret,
-                                        struct fold_counts *ret_counts, struct err *err);
+                                        Aexec__AgentExecutionStatus **ret, struct err *err);
 
 /* Appends in a job of its own; done on the loop's thread after the commit. Copies the events. */
 typedef void journal_done_fn(const struct err *err, uint64_t last_seq, void *arg);

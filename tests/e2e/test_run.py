@@ -17,7 +17,9 @@ def test_a_one_tool_task_is_done_over_each_wire_format(model, provider):
         h.up()
         assert h.ok("run", "worker", "-m", "write-it").strip() == "It is written."
         runs = json.loads(h.ok("ps", "-a", "-o", "json"))["items"]
-        assert [r["phase"] for r in runs] == ["completed"]
+        assert [(r["phase"], r["attempt"], r["turns"], r["toolCalls"]) for r in runs] == [("completed", 1, 2, 1)]
+        if provider == "openai":  # the peer counts nothing in the other two
+            assert runs[0]["usage"]["inputTokens"] > 0 and runs[0]["usage"]["outputTokens"] > 0
         with open(f"{workspace_of(h, runs[0]['id'])}/out.txt") as f:
             assert f.read() == "hello\n"
 
@@ -98,6 +100,7 @@ def test_a_killed_runner_is_replaced_and_the_run_goes_on_once(home):
     end = last(events)
     assert end["phase"] == "completed", end
     assert begun(home, run) <= 1  # an effect is not silently run twice
+    assert json.loads(home.ok("ps", "-a", "-o", "json"))["items"][0]["attempt"] == 2
     text = home.ok("inspect", run, "-o", "json")
     assert "OUTCOME_UNKNOWN" in text or "unknown" in text
 

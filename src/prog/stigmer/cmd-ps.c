@@ -16,8 +16,15 @@ struct row {
     const Aexec__AgentExecution *x;
     const char *agent; /* name, or its id when the agent is gone */
     const char *phase;
-    size_t turns;
 };
+
+/* Zeros for an execution of a server that does not count. */
+static const Aexec__ExecutionCounts *counts_of(const struct row *r)
+{
+    static const Aexec__ExecutionCounts none = AEXEC__EXECUTION_COUNTS__INIT;
+
+    return r->x->status && r->x->status->counts ? r->x->status->counts : &none;
+}
 
 static struct row row_of(const struct kinds_any *r, const struct map *agents)
 {
@@ -28,11 +35,8 @@ static struct row row_of(const struct kinds_any *r, const struct map *agents)
         const struct kinds_any *a = map_get(agents, row.x->spec->agent_id);
         row.agent = a ? kinds_name(a) : row.x->spec->agent_id;
     }
-    if (s) {
+    if (s)
         row.phase = kinds_phase_name((int)s->phase);
-        for (size_t i = 0; i < s->n_messages; i++)
-            row.turns += s->messages[i]->type == AEXEC__MESSAGE_TYPE__MESSAGE_AI;
-    }
     return row;
 }
 
@@ -64,6 +68,7 @@ static void put_time(json_t *o, const char *key, const char *text)
 static json_t *row_json(const struct row *r)
 {
     const struct kinds_any *any = (const struct kinds_any *)r->x;
+    const Aexec__ExecutionCounts *c = counts_of(r);
     json_t *o = json_object();
 
     json_object_set_new(o, "id", json_string(kinds_id(any)));
@@ -72,9 +77,12 @@ static json_t *row_json(const struct row *r)
     json_object_set_new(o, "phase", json_string(r->phase));
     put_time(o, "startedAt", r->x->status ? r->x->status->started_at : NULL);
     put_time(o, "completedAt", r->x->status ? r->x->status->completed_at : NULL);
-    json_object_set_new(o, "turns", json_integer((json_int_t)r->turns));
-    json_object_set_new(o, "toolCalls",
-                        json_integer(r->x->status ? (json_int_t)r->x->status->n_tool_calls : 0));
+    json_object_set_new(o, "turns", json_integer(c->turns));
+    json_object_set_new(o, "toolCalls", json_integer(c->tool_calls));
+    json_object_set_new(o, "usage",
+                        json_pack("{s:I,s:I,s:n}", "inputTokens", (json_int_t)c->input_tokens,
+                                  "outputTokens", (json_int_t)c->output_tokens, "costUsd"));
+    json_object_set_new(o, "attempt", json_integer(c->attempt));
     return o;
 }
 
@@ -84,8 +92,8 @@ static void add_text_row(struct out_table *t, const struct row *r)
     char age[24], turns[24], calls[24];
 
     out_age(kinds_created_ms(any), clock_wall_ms(), age);
-    snprintf(turns, sizeof turns, "%zu", r->turns);
-    snprintf(calls, sizeof calls, "%zu", r->x->status ? r->x->status->n_tool_calls : 0);
+    snprintf(turns, sizeof turns, "%u", counts_of(r)->turns);
+    snprintf(calls, sizeof calls, "%u", counts_of(r)->tool_calls);
     out_table_row(t, (const char *const[]){kinds_id(any), r->agent, r->phase, age, turns, calls,
                                            r->x->spec ? r->x->spec->session_id : "", NULL});
 }

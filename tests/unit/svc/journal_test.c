@@ -202,8 +202,8 @@ static void the_status_is_the_fold_and_folding_twice_gives_the_same_bytes(void *
 
     create_and_claim(w);
     assert_int_equal(append_notice(w, 1, 3, "n"), ERR_OK);
-    assert_int_equal(journal_status(w->journal, "x", &a, NULL, NULL), ERR_OK);
-    assert_int_equal(journal_status(w->journal, "x", &b, NULL, NULL), ERR_OK);
+    assert_int_equal(journal_status(w->journal, "x", &a, NULL), ERR_OK);
+    assert_int_equal(journal_status(w->journal, "x", &b, NULL), ERR_OK);
     len = aexec__agent_execution_status__get_packed_size(a);
     assert_int_equal(len, aexec__agent_execution_status__get_packed_size(b));
     x = mem_array(len, 1);
