@@ -100,6 +100,24 @@ class Stack:
             except ProcessLookupError:
                 pass
 
+    def _pids(self):
+        """Of keeper and server."""
+        with open(os.path.join(self.home, "data/run/server.pid")) as f:
+            return [int(line.split()[1]) for line in f]
+
+    def kill_server(self):
+        """The keeper starts it again."""
+        os.kill(self._pids()[1], signal.SIGKILL)
+
+    def kill_all(self):
+        """Keeper, server, and what is below them."""
+        pids = self._pids()
+        for pid in [*pids, *(p for d in pids for p in descendants(d))]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
     def follow(self, message, *flags, on_event=None):
         """Runs to the end; the events as dicts. on_event sees each one as it arrives."""
         p = subprocess.Popen([STIGMER, "run", "worker-test", "-m", message, "-o", "jsonl", *flags], env=self.env,

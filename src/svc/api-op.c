@@ -34,6 +34,7 @@ static void call_closed(void *arg)
 /* Who is written into the audit: the name of the peer's uid, "local" over TCP. */
 static void set_actor(struct api_op *op)
 {
+    struct api *a = op->api;
     uid_t uid;
     const struct passwd *pw;
 
@@ -41,11 +42,15 @@ static void set_actor(struct api_op *op)
         (void)str_format(op->actor, sizeof op->actor, "local");
         return;
     }
-    pw = getpwuid(uid);
-    if (pw)
-        (void)str_format(op->actor, sizeof op->actor, "%s", pw->pw_name);
-    else
-        (void)str_format(op->actor, sizeof op->actor, "uid-%u", (unsigned)uid);
+    if (!*a->actor || a->actor_uid != uid) {
+        pw = getpwuid(uid);
+        a->actor_uid = uid;
+        if (pw)
+            (void)str_format(a->actor, sizeof a->actor, "%s", pw->pw_name);
+        else
+            (void)str_format(a->actor, sizeof a->actor, "uid-%u", (unsigned)uid);
+    }
+    (void)str_format(op->actor, sizeof op->actor, "%s", a->actor);
 }
 
 /* ---- inside the job

@@ -31,11 +31,13 @@ struct api_op_hooks {
 };
 
 struct api {
-    struct loop *loop;       /* borrowed */
-    struct store *store;     /* borrowed */
-    struct journal *journal; /* borrowed */
-    struct engine *engine;   /* borrowed */
-    struct sub *subs;        /* owned: open subscriptions (api-subscribe.c) */
+    struct loop *loop;        /* borrowed */
+    struct store *store;      /* borrowed */
+    struct journal *journal;  /* borrowed */
+    struct engine *engine;    /* borrowed */
+    struct sub *subs;         /* owned: open subscriptions (api-subscribe.c) */
+    char actor[API_OP_ACTOR]; /* the last caller's name, so that no user is looked up twice */
+    uid_t actor_uid;
 };
 
 enum api_op_verb { API_CREATE, API_UPDATE, API_APPLY, API_DELETE };

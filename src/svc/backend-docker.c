@@ -21,6 +21,7 @@
 #define OVERLAP_S 2       /* how much of it is asked for again */
 #define AWAY_RETRY_MS 500 /* an engine that is restarted */
 #define AWAY_TRIES 60
+#define LAST_WORDS_MS 2000 /* how long the output may take to end after the container has */
 
 struct container {
     struct runner_backend base;
@@ -28,7 +29,7 @@ struct container {
     struct backend_docker_config config; /* borrowed text */
     struct docker_call *step;            /* the one request that the diagram is at; or NULL */
     struct docker_call *wait, *logs, *signal;
-    struct loop_timer *later; /* owned */
+    struct loop_timer *later; /* owned: for the engine to come back, for last words, for a kill */
     struct logsink *sink;     /* owned; while it runs */
     json_t *body;             /* owned; of create */
     char id[ID_SIZE];
@@ -39,6 +40,8 @@ struct container {
     int last_percent;
     unsigned away;
     bool created, loaded, up, wants_end;
+    bool ended;   /* only its last words are waited for */
+    bool is_left; /* it could not be removed: its id file stays */
 };
 
 static struct container *self(struct runner_backend *b)
@@ -64,9 +67,11 @@ static void gone(struct container *c)
 {
     close_output(c);
     json_decref(TAKE(c->body));
-    (void)unlink(c->config.id_file);
+    loop_timer_at(c->later, INT64_MAX);
+    if (!c->is_left)
+        (void)unlink(c->config.id_file);
     c->id[0] = '\0';
-    c->created = c->up = c->wants_end = false;
+    c->created = c->up = c->wants_end = c->ended = false;
     c->base.events.on_exited(&c->why, c->base.events.arg);
 }
 
@@ -76,6 +81,7 @@ static void on_removed(const struct err *err, const json_t *answer, void *arg)
 
     (void)answer;
     c->step = NULL;
+    c->is_left = err != NULL;
     if (err)
         log_warn("container cannot be removed", "id", c->id, "why", err->msg);
     gone(c);
@@ -86,6 +92,7 @@ static void end(struct container *c)
 {
     docker_cancel(c->wait);
     c->wait = NULL;
+    c->ended = c->up = false;
     if (c->created)
         c->step = docker_remove(c->docker, c->id, on_removed, c);
     else
@@ -147,14 +154,19 @@ static void on_output(const char *text, size_t len, void *arg)
     }
 }
 
+/* While it runs this is the engine's doing (a rotation of its own file, say): it is asked again. */
 static void on_logs_end(const struct err *err, const json_t *answer, void *arg)
 {
     struct container *c = arg;
 
     (void)answer;
     c->logs = NULL;
+    if (c->ended)
+        end(c);
+    else if (c->up && c->wait)
+        loop_timer_in(c->later, AWAY_RETRY_MS);
     if (err && c->up)
-        log_warn("the runner's output is not followed any more", "why", err->msg);
+        log_warn("the runner's output broke off", "why", err->msg);
 }
 
 /* The end of the log as it is; the time from which the engine is asked for more. */
@@ -168,6 +180,7 @@ static int64_t read_tail(struct container *c)
     if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
         return 0;
     from = st.st_size > TAIL_SIZE ? st.st_size - TAIL_SIZE : 0;
+    free(c->tail);
     c->tail = mem_new(TAIL_SIZE + 1);
     n = pread(fd, c->tail, TAIL_SIZE, from);
     c->tail[n > 0 ? n : 0] = '\0';
@@ -205,7 +218,11 @@ static void on_ended(const struct err *err, const json_t *answer, void *arg)
     } else {
         describe_exit(c, json_object_get(answer, "State"));
     }
-    end(c);
+    c->ended = c->logs != NULL;
+    if (c->ended)
+        loop_timer_in(c->later, LAST_WORDS_MS);
+    else
+        end(c);
 }
 
 static void ask_how_it_ended(struct container *c)
@@ -236,7 +253,17 @@ static void on_later(void *arg)
 {
     struct container *c = arg;
 
-    c->step = docker_ping(c->docker, on_back, c);
+    if (c->ended) {
+        end(c); /* without them, then */
+    } else if (c->up && c->wait) {
+        if (!c->logs)
+            c->logs = docker_logs(c->docker, c->id, read_tail(c), on_output, on_logs_end, c);
+    } else if (c->up) {
+        c->step = docker_ping(c->docker, on_back, c);
+    } else if (c->wants_end && !c->step) {
+        err_set(&c->why, ERR_OK, "stopped while it was starting");
+        end(c);
+    }
 }
 
 static void on_waited(const struct err *err, const json_t *answer, void *arg)
@@ -501,7 +528,7 @@ static void start(struct runner_backend *b)
     struct container *c = self(b);
 
     c->why = (struct err){0};
-    c->loaded = c->wants_end = false;
+    c->loaded = c->wants_end = c->is_left = false;
     c->away = 0;
     c->step = docker_ping(c->docker, on_ping, c);
 }
@@ -530,9 +557,19 @@ static void stop(struct runner_backend *b)
     send(self(b), "SIGTERM");
 }
 
+/* What is still on its way up does not get there. */
 static void kill_now(struct runner_backend *b)
 {
-    send(self(b), "SIGKILL");
+    struct container *c = self(b);
+
+    send(c, "SIGKILL");
+    if (c->up || c->ended || !c->step)
+        return;
+    docker_cancel(c->step);
+    c->step = NULL;
+    if (c->archive >= 0)
+        (void)close(take_fd(&c->archive));
+    loop_timer_in(c->later, 0);
 }
 
 static pid_t pid_of(const struct runner_backend *b)

@@ -1,6 +1,8 @@
-"""kill -9 of the runner after each event of a run: the run completes once, no command runs twice
+"""kill -9 of a part, or of all, after the events of a run: the run completes once, no command runs twice
 without the model being told, no event is lost."""
+import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -40,21 +42,20 @@ def lines_of(stack, name):
         return 0
 
 
-def killed_after(stack, number):
-    """The events of a run whose runner is killed when event `number` arrives."""
+def events_of_a_run_in_which(stack, number, kill):
+    """The events of a run; kill() is called when event `number` arrives."""
     killed = []
 
     def on_event(e):
         if e.get("seq") == number and not killed:
             killed.append(e["kind"])
-            stack.kill_runner()
+            kill()
 
     return stack.follow("do it", on_event=on_event), killed
 
 
-@pytest.mark.parametrize("number", range(1, 19))
-def test_a_run_survives_the_death_of_its_runner_after_event(stack, number):
-    events, killed = killed_after(stack, number)
+def check_once(stack, events, killed):
+    """It completed, and what has an effect ran once, or not at all and the model was told."""
     log = check_journal(events)
     assert log[-1]["kind"] == "completed", log[-1]
     assert log[-1]["answer"] == "All done."
@@ -63,3 +64,51 @@ def test_a_run_survives_the_death_of_its_runner_after_event(stack, number):
         ran = lines_of(stack, name)
         told = any(c.startswith(prefix) for c in unknown)
         assert ran == 1 or (ran == 0 and told), (name, ran, unknown, killed)
+
+
+@pytest.mark.parametrize("number", range(1, 19))
+def test_a_run_survives_the_death_of_its_runner_after_event(stack, number):
+    check_once(stack, *events_of_a_run_in_which(stack, number, stack.kill_runner))
+
+
+@pytest.mark.parametrize("number", range(1, 19, 2))
+def test_a_run_survives_the_death_of_the_server_after_event(stack, number):
+    check_once(stack, *events_of_a_run_in_which(stack, number, stack.kill_server))
+
+
+@pytest.mark.parametrize("number", range(2, 19, 4))
+def test_a_run_survives_the_death_of_everything_after_event(stack, number):
+    """Keeper, server and runner at once, as a power cut; then a start."""
+    def kill():
+        stack.kill_all()
+        stack.cli("server", "start")
+    events, killed = events_of_a_run_in_which(stack, number, kill)
+    if not any(e["kind"] == "completed" for e in events):  # its follower may have given up meanwhile
+        run = events[0]["executionId"]
+        out = stack.cli("attach", run, "-o", "jsonl").stdout
+        events = [json.loads(line) for line in out.splitlines()]
+    check_once(stack, events, killed)
+
+
+@pytest.fixture
+def boxed(model):
+    if subprocess.run(["docker", "version"], capture_output=True).returncode != 0:
+        pytest.skip("no container engine answers")
+    name = f"stigmer-test-{os.urandom(4).hex()}"
+    with Stack(model.url, runner={"kind": "docker", "name": name}) as s:
+        s.name = name
+        yield s
+
+
+@pytest.mark.parametrize("number", range(1, 19, 3))
+def test_a_run_survives_the_death_of_its_container_after_event(boxed, number):
+    def kill():
+        subprocess.run(["docker", "kill", "-s", "KILL", boxed.name], capture_output=True)
+    check_once(boxed, *events_of_a_run_in_which(boxed, number, kill))
+
+
+@pytest.mark.parametrize("number", range(3, 19, 5))
+def test_a_container_that_outlives_the_server_goes_on(boxed, number):
+    events, killed = events_of_a_run_in_which(boxed, number, boxed.kill_server)
+    check_once(boxed, events, killed)
+    assert not any(e.get("outcome") == "unknown" for e in events)  # nothing was disturbed

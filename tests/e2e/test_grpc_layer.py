@@ -149,10 +149,10 @@ def test_a_deadline_ends_the_call_on_both_sides(stub, pb):
     with pytest.raises(grpc.RpcError) as e:
         stub.unary("slow")(pb.EchoRequest(), timeout=0.2)
     assert e.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    for _ in range(100):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
         if stub.echo().closed == 1:
             return
-        time.sleep(0.02)
     raise AssertionError("the server did not notice the deadline")
 
 
@@ -160,10 +160,10 @@ def test_a_cancel_reaches_the_handler(stub, pb):
     call = stub.unary("slow").future(pb.EchoRequest())
     stub.echo()
     call.cancel()
-    for _ in range(100):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
         if stub.echo().closed == 1:
             return
-        time.sleep(0.02)
     raise AssertionError("the server did not notice the cancel")
 
 
