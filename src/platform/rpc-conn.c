@@ -17,6 +17,7 @@
 
 #include "base/mem.h"
 #include "base/own.h"
+#include "platform/sock-owner.h"
 #include "platform/sock.h"
 
 #define READ_BYTES (64 << 10)
@@ -52,6 +53,7 @@ struct conn {
     int64_t heard;  /* last bytes from the peer */
     int64_t pinged; /* 0: no ping is waited for */
     bool has_uid;
+    bool is_foreign; /* of a user who may not call here */
     uid_t uid;
     bool quiet, lingering, closing, dirty;
     struct conn *prev, *next;
@@ -285,7 +287,11 @@ static void conn_new(struct listener *ln, int fd)
     c->set = s;
     c->fd = fd;
     c->gates = ln->gates;
-    c->has_uid = sock_peer_uid(fd, &c->uid);
+    enum sock_owner owner = sock_owner_of_peer(fd, &c->uid);
+    c->has_uid = owner == SOCK_OWNER_KNOWN;
+    c->is_foreign =
+        s->limits->own_user_only && sock_owner_is_tcp(fd) &&
+        (owner == SOCK_OWNER_NOT_HERE || (c->has_uid && c->uid != 0 && c->uid != geteuid()));
     c->io = loop_io_new(s->loop, fd, on_io, c);
     c->timer = loop_timer_new(s->loop, on_timer, c);
     c->since = c->heard = loop_now_ms(s->loop);
@@ -411,6 +417,11 @@ void rpc_conn_touch(struct h2_stream *stream)
 unsigned rpc_conn_gates(const struct h2_stream *stream)
 {
     return conn_of(stream)->gates;
+}
+
+bool rpc_conn_is_foreign(const struct h2_stream *stream)
+{
+    return conn_of(stream)->is_foreign;
 }
 
 bool rpc_conn_uid(const struct h2_stream *stream, uid_t *ret)

@@ -22,6 +22,7 @@ unsigned rpc_conns_count(const struct rpc_conns *s);
 
 void rpc_conn_touch(struct h2_stream *stream); /* something waits to be sent */
 unsigned rpc_conn_gates(const struct h2_stream *stream);
+bool rpc_conn_is_foreign(const struct h2_stream *stream);
 bool rpc_conn_uid(const struct h2_stream *stream, uid_t *ret);
 
 #endif

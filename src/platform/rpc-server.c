@@ -244,6 +244,11 @@ static enum err_code check_headers(struct rpc_server *s, struct h2_stream *strea
     if (h2_stream_headers_too_big(stream))
         return err_set(err, ERR_LIMIT, "the request's headers are larger than %zu bytes",
                        s->limits.header_bytes);
+    if (rpc_conn_is_foreign(stream))
+        return err_hint(err,
+                        err_set(err, ERR_DENIED,
+                                "this API is another user's: TCP is for that user and root alone"),
+                        "call it as the user who started the server");
     rc = find_method(s, stream, ret, err);
     if (!rc && encoding && strcmp(encoding, "identity") != 0)
         rc = err_set(err, ERR_UNSUPPORTED, "grpc-encoding %.40s is not supported, only identity is",

@@ -57,6 +57,7 @@ struct rpc_limits {
     unsigned nesting;         /* 0: 64 levels of submessage */
     int64_t ping_after_ms;    /* 0: 30 s of silence, then a ping; unanswered as long: closed */
     int64_t first_request_ms; /* 0: 20 s for a new peer to send its preface and SETTINGS */
+    bool own_user_only;       /* over TCP: calls of other users than ours and root are refused */
 };
 
 struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *limits);
@@ -84,7 +85,8 @@ const char *rpc_server_service(const struct rpc_server *s, unsigned gates, size_
 
 /* ---- a call ---- */
 const char *rpc_call_metadata(const struct rpc_call *c, const char *name); /* NULL when absent */
-bool rpc_call_peer_uid(const struct rpc_call *c, uid_t *ret);              /* unix sockets only */
+/* Who calls: of a unix socket, and of TCP from this machine where the kernel tells. */
+bool rpc_call_peer_uid(const struct rpc_call *c, uid_t *ret);
 unsigned rpc_call_gate(const struct rpc_call *c);
 
 void rpc_call_send(struct rpc_call *c, const ProtobufCMessage *msg); /* packs at once */

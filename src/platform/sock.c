@@ -336,16 +336,3 @@ enum err_code sock_connected(int fd, struct err *err)
         sys = errno;
     return sys ? err_sys(err, sys, "cannot connect") : ERR_OK;
 }
-
-bool sock_peer_uid(int fd, uid_t *ret)
-{
-    struct sockaddr_storage ss;
-    socklen_t ss_len = sizeof ss;
-    struct ucred cred;
-    socklen_t len = sizeof cred;
-    if (getsockname(fd, (struct sockaddr *)&ss, &ss_len) < 0 || ss.ss_family != AF_UNIX ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-        return false;
-    *ret = cred.uid;
-    return true;
-}

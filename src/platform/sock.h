@@ -36,7 +36,4 @@ MUST_CHECK enum err_code sock_connect(const struct sock_addr *to, int *ret_fd, b
                                       struct err *err);
 MUST_CHECK enum err_code sock_connected(int fd, struct err *err);
 
-/* The uid of a unix socket's other end; false for TCP. */
-bool sock_peer_uid(int fd, uid_t *ret);
-
 #endif

@@ -31,7 +31,8 @@ static void call_closed(void *arg)
     ((struct api_op *)arg)->call = NULL; /* the job is under way: its end frees op */
 }
 
-/* Who is written into the audit: the name of the peer's uid, "local" over TCP. */
+/* Who is written into the audit: the name of the peer's uid; "local" where the kernel does not
+ * tell. */
 static void set_actor(struct api_op *op)
 {
     struct api *a = op->api;

@@ -211,6 +211,28 @@ def test_hostile_bytes_get_an_answer_or_a_close_and_the_server_lives(home):
     assert home.component("stigmer-server")["pid"] == pid
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="takes another user")
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+def test_other_users_of_the_machine_are_refused_over_tcp(model, address):
+    with Home(model) as h:
+        with open(f"{h.dir}/config.yaml") as f:
+            config = json.load(f)
+        config["server"]["listen"] = f"{address}:{h.port}"
+        with open(f"{h.dir}/config.yaml", "w") as f:
+            json.dump(config, f)
+        h.up()
+        with tempfile.TemporaryDirectory(dir="/tmp") as d:
+            os.chmod(d, 0o755)
+            stranger = shutil.copy(homes.STIGMER, d)
+            args = [stranger, "--home", f"{d}/none", "--server", f"{address}:{h.port}", "get", "agents"]
+            env = {"PATH": os.environ["PATH"], "HOME": d}
+            r = subprocess.run(args, capture_output=True, text=True, user="nobody", group="nogroup", cwd="/", env=env)
+            assert r.returncode == 5, (r.stdout, r.stderr)
+            assert "another user's" in r.stderr and "worker" not in r.stdout
+            r = subprocess.run(args, capture_output=True, text=True, cwd="/", env=env)
+            assert r.returncode == 0 and "worker" in r.stdout, r.stderr
+
+
 def test_an_oversized_message_is_refused_with_both_sizes(home):
     home.up()
     r = home.stigmer("run", "worker", "-m", "-", input="x" * (5 << 20))

@@ -15,6 +15,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "platform/rpc-server.h"
+#include "platform/sock-owner.h"
 #include "platform/sock.h"
 #include "platform/store.h"
 #include "prog/stigmer-server/folders.h"
@@ -234,7 +235,10 @@ static enum err_code open_services(struct serve *s, struct err *err)
     s->journal = journal_new(s->loop, s->store);
     if ((code = engine_embedded_new(s->loop, s->store, s->journal, NULL, &s->engine, err)))
         return code;
-    s->rpc = rpc_server_new(s->loop, NULL);
+    s->rpc = rpc_server_new(s->loop, &(struct rpc_limits){.own_user_only = true});
+    if (!sock_owner_can_tell())
+        status_warn(&s->view, "other users of this machine can call the API on TCP: the kernel "
+                              "does not tell here whose a connection is");
     s->api = api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine));
     s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
     s->execution_api = execution_api_new(s->loop, s->journal, engine_embedded_engine(s->engine));
