@@ -253,6 +253,23 @@ def test_auto_takes_a_container_when_an_engine_answers(model, name):
         assert h.component("agent-runner")["kind"] == "container"
 
 
+@pytest.mark.parametrize("network,word", [("bridge", "host.docker.internal"), ("none", "reaches no model")])
+def test_a_model_out_of_reach_is_told_at_the_start(model, name, network, word):
+    with Home(model, kind="docker", name=name, network=network) as h:
+        r = h.stigmer("server", "start")
+        assert r.returncode == 0 and word in r.stderr, r.stderr
+        assert inspect(name)["HostConfig"]["NetworkMode"] == network
+        assert word in h.status()["warnings"][0]
+
+
+def test_egress_allow_takes_the_runner_off_the_hosts_network(boxed, name):
+    """Tools that may connect anywhere must not reach this machine's own services."""
+    boxed.ok("config", "set", "sandbox.egress", "allow")
+    boxed.ok("server", "start")
+    assert inspect(name)["HostConfig"]["NetworkMode"] == "bridge"
+    assert boxed.component("agent-runner")["network"] == "bridge"
+
+
 @pytest.fixture
 def copy_of_prefix(tmp_path, monkeypatch):
     """An installation whose archive may be spoiled."""

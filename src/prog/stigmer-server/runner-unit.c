@@ -158,6 +158,31 @@ static struct container_spec spec_of(struct runner_unit *u)
         .log_max_files = config_get_int(c, CONFIG_SERVER_LOG_MAX_FILES)};
 }
 
+static bool names_this_machine(const char *url)
+{
+    const char *host = strstr(url, "://");
+
+    host = host ? host + 3 : url;
+    return str_starts(host, "127.") || str_starts(host, "localhost") || str_starts(host, "[::1]");
+}
+
+/* A model that the container's network cannot reach is told at the start, not by every run. */
+static void check_reach(struct runner_unit *u, const char *network)
+{
+    const char *url = config_get_str(u->config, CONFIG_LLM_BASE_URL);
+
+    if (str_eq(config_get_str(u->config, CONFIG_LLM_PROVIDER), "replay"))
+        return;
+    if (str_eq(network, "none"))
+        (void)str_format(u->notice, sizeof u->notice,
+                         "runner.network is none: the runner reaches no model, only recordings");
+    else if (!str_eq(network, "host") && names_this_machine(url))
+        (void)str_format(u->notice, sizeof u->notice,
+                         "the model's address %.200s is this machine's own, which the container's "
+                         "network '%s' does not reach; use host.docker.internal in llm.base_url",
+                         url, network);
+}
+
 static enum err_code docker_backend(struct runner_unit *u, struct runner_backend **ret,
                                     struct err *err)
 {
@@ -176,6 +201,7 @@ static enum err_code docker_backend(struct runner_unit *u, struct runner_backend
                                        .archive = u->archive,
                                        .id_file = u->paths->container_id,
                                        .log_file = u->paths->log_runner};
+    check_reach(u, c.spec.network);
     *ret = backend_docker_new(u->loop, u->docker, &c);
     return ERR_OK;
 }
