@@ -1,4 +1,5 @@
 """One agent from start to stop with the process runner: real server, runner, sandbox, model endpoint."""
+import glob
 import json
 import os
 import shutil
@@ -38,6 +39,23 @@ def test_stop_leaves_no_process_socket_or_key(home):
     assert os.listdir(f"{home.dir}/data/run/runner") == []
     assert home.stigmer("server", "status").returncode == 3
     home.ok("server", "stop")
+
+
+def keys_folders():
+    return set(glob.glob("/dev/shm/stigmer-*")) | set(glob.glob(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent") + "/stigmer-*"))
+
+
+def test_a_start_that_fails_leaves_no_key(home):
+    before = keys_folders()
+    with socket.socket() as s:  # a port that is taken: late in the start
+        s.bind(("127.0.0.1", home.port))
+        s.listen()
+        assert home.stigmer("server", "start").returncode == 9
+    assert home.stigmer("server", "start", "--foreground", "--runner", "nonsense").returncode == 2
+    home.ok("config", "set", "llm.provider", "replay")
+    home.ok("config", "set", "llm.base_url", "/nonexistent.cassette")  # early in the start
+    assert home.stigmer("server", "start").returncode != 0
+    assert keys_folders() == before
 
 
 def test_start_again_says_so_and_changes_nothing(home):

@@ -163,9 +163,6 @@ static enum err_code prepare(struct serve *s, struct err *err)
 
     if ((code = settings_load(s->args, s->paths, &s->config, err)) ||
         (code = folders_make(s->paths, notice, sizeof notice, err)) ||
-        (code = keys_dir(s->paths->home, s->keys_folder, err)) ||
-        (code = keys_open(s->keys_folder, s->token, err)) ||
-        (code = settings_put_keys(s->args, &s->config, s->keys_folder, err)) ||
         (code = load_cassette(s, err)))
         return code;
     if (log_level_parse(config_get_str(&s->config, CONFIG_SERVER_LOG_LEVEL), &level, NULL) ==
@@ -230,7 +227,11 @@ static enum err_code open_services(struct serve *s, struct err *err)
 {
     enum err_code code;
 
-    if ((code = store_open(s->loop, s->paths->data, schema(), &s->store, err)))
+    /* The store's lock first: from here on the home is ours, and so are its keys. */
+    if ((code = store_open(s->loop, s->paths->data, schema(), &s->store, err)) ||
+        (code = keys_dir(s->paths->home, s->keys_folder, err)) ||
+        (code = keys_open(s->keys_folder, s->token, err)) ||
+        (code = settings_put_keys(s->args, &s->config, s->keys_folder, err)))
         return code;
     s->journal = journal_new(s->loop, s->store);
     if ((code = engine_embedded_new(s->loop, s->store, s->journal, NULL, &s->engine, err)))
