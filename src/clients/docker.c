@@ -413,16 +413,22 @@ struct docker_call *docker_list(struct docker *d, const char *label, docker_fn *
     return c;
 }
 
-struct docker_call *docker_inspect(struct docker *d, const char *container, docker_fn *fn,
-                                   void *arg)
+static struct docker_call *ask_about(struct docker *d, const char *method, const char *container,
+                                     const char *after, docker_fn *fn, void *arg)
 {
-    return ask(d, (struct ask){.method = "GET",
+    return ask(d, (struct ask){.method = method,
                                .before = "/containers/",
                                .name = container,
-                               .after = "/json",
+                               .after = after,
                                .first_byte_ms = ANSWER_MS,
                                .fn = fn,
                                .arg = arg});
+}
+
+struct docker_call *docker_inspect(struct docker *d, const char *container, docker_fn *fn,
+                                   void *arg)
+{
+    return ask_about(d, "GET", container, "/json", fn, arg);
 }
 
 struct docker_call *docker_create(struct docker *d, const char *name, const json_t *body,
@@ -439,13 +445,7 @@ struct docker_call *docker_create(struct docker *d, const char *name, const json
 
 struct docker_call *docker_start(struct docker *d, const char *container, docker_fn *fn, void *arg)
 {
-    return ask(d, (struct ask){.method = "POST",
-                               .before = "/containers/",
-                               .name = container,
-                               .after = "/start",
-                               .first_byte_ms = ANSWER_MS,
-                               .fn = fn,
-                               .arg = arg});
+    return ask_about(d, "POST", container, "/start", fn, arg);
 }
 
 struct docker_call *docker_kill(struct docker *d, const char *container, const char *signal,
@@ -454,13 +454,7 @@ struct docker_call *docker_kill(struct docker *d, const char *container, const c
     char after[48];
 
     (void)str_format(after, sizeof after, "/kill?signal=%s", signal);
-    return ask(d, (struct ask){.method = "POST",
-                               .before = "/containers/",
-                               .name = container,
-                               .after = after,
-                               .first_byte_ms = ANSWER_MS,
-                               .fn = fn,
-                               .arg = arg});
+    return ask_about(d, "POST", container, after, fn, arg);
 }
 
 struct docker_call *docker_remove(struct docker *d, const char *container, docker_fn *fn, void *arg)

@@ -191,6 +191,14 @@ static uint64_t claim(struct bench *b, const struct runner *r, const char *id)
     return c.epoch;
 }
 
+static void let_a_run_r1(struct bench *b)
+{
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    assert_int_equal(claim(b, &b->a, "r1"), 1);
+}
+
 static enum journal_state state_of(struct bench *b, const char *id)
 {
     struct journal_head head;
@@ -305,10 +313,7 @@ static void a_runner_that_is_silent_loses_its_lease(void **state)
 {
     struct bench *b = *state;
 
-    attach(b, &b->a, "A", 1);
-    submit(b, "r1", "s1");
-    wait_until(b, &b->a.got_count, 1);
-    (void)claim(b, &b->a, "r1");
+    let_a_run_r1(b);
     attach(b, &b->b, "B", 1); /* A is still attached and says nothing */
     wait_until(b, &b->b.got_count, 1);
     const struct engine_embedded_held held = {"r1", 1};
@@ -335,10 +340,7 @@ static void heartbeats_keep_a_lease(void **state)
     unsigned beats = 0;
     struct loop_timer *t;
 
-    attach(b, &b->a, "A", 1);
-    submit(b, "r1", "s1");
-    wait_until(b, &b->a.got_count, 1);
-    (void)claim(b, &b->a, "r1");
+    let_a_run_r1(b);
     attach(b, &b->b, "B", 1);
     t = loop_timer_new(b->w.loop, quit, b->w.loop);
     for (; beats < 8; beats++) { /* more than two leases long */
@@ -357,10 +359,7 @@ static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
     struct bench *b = *state;
     const struct engine_embedded_held held = {"r1", 1};
 
-    attach(b, &b->a, "A", 1);
-    submit(b, "r1", "s1");
-    wait_until(b, &b->a.got_count, 1);
-    assert_int_equal(claim(b, &b->a, "r1"), 1);
+    let_a_run_r1(b);
     detach(&b->a);
     b->a.handle = engine_embedded_attach(b->e, "A", 1, &held, 1, &ops, &b->a, on_lost);
     attach(b, &b->b, "B", 1);
@@ -376,10 +375,7 @@ static void a_runner_that_comes_back_too_late_is_told_what_it_lost(void **state)
     struct bench *b = *state;
     const struct engine_embedded_held held = {"r1", 1};
 
-    attach(b, &b->a, "A", 1);
-    submit(b, "r1", "s1");
-    wait_until(b, &b->a.got_count, 1);
-    (void)claim(b, &b->a, "r1");
+    let_a_run_r1(b);
     detach(&b->a);
     attach(b, &b->b, "B", 1);
     wait_until(b, &b->b.got_count, 1);
@@ -481,10 +477,7 @@ a_runner_is_told_of_a_cancel_and_one_that_dies_over_it_is_replaced_by_the_engine
     struct bench *b = *state;
     struct loop_timer *t = loop_timer_new(b->w.loop, quit, b->w.loop);
 
-    attach(b, &b->a, "A", 1);
-    submit(b, "r1", "s1");
-    wait_until(b, &b->a.got_count, 1);
-    (void)claim(b, &b->a, "r1");
+    let_a_run_r1(b);
     assert_int_equal(cancel(b, "r1"), ERR_OK);
     wait_until(b, &b->a.cancels, 1);
     assert_int_equal(state_of(b, "r1"), JOURNAL_CLAIMED); /* its runner has the word */
@@ -530,10 +523,7 @@ static void a_drain_does_not_wait_longer_than_its_grace(void **state)
     struct bench *b = *state;
     struct engine *e = engine_embedded_engine(b->e);
 
-    attach(b, &b->a, "A", 1);
-    submit(b, "r1", "s1");
-    wait_until(b, &b->a.got_count, 1);
-    (void)claim(b, &b->a, "r1");
+    let_a_run_r1(b);
     e->ops->drain(e, 20, on_drained, b);
     loop_run(b->w.loop);
     assert_true(b->drained);
