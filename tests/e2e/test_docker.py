@@ -5,8 +5,11 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
+import tempfile
+import threading
 import time
 
 import pytest
@@ -389,3 +392,61 @@ def test_the_image_is_small_and_its_two_recipes_agree(tmp_path):
             assert built.get(key) == ours["Config"].get(key), key
     finally:
         docker("rmi", "-f", tag, check=False)
+
+
+# ---- what is no engine, or a strange one ------------------------------------------------------------
+
+class FakeEngine:
+    """Answers each connection with the same bytes; None: never."""
+
+    def __init__(self, data):
+        self.dir = tempfile.mkdtemp(prefix="fe-", dir="/tmp")
+        self.path = f"{self.dir}/engine.sock"
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(self.path)
+        self.socket.listen(16)
+        self.open = []
+        self.thread = threading.Thread(target=self.serve, args=(data,), daemon=True)
+        self.thread.start()
+
+    def serve(self, data):
+        while True:
+            try:
+                s, _ = self.socket.accept()
+            except OSError:
+                return
+            self.open.append(s)
+            if data is not None:
+                s.recv(65536)
+                s.sendall(data)
+                s.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join(10)
+        for s in self.open:
+            s.close()
+        shutil.rmtree(self.dir)
+
+
+def http(status, body, *headers):
+    return "\r\n".join([f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers, "", body]).encode()
+
+
+@pytest.mark.parametrize("data,word", [
+    (None, "no container engine answers"), (b"SSH-2.0-OpenSSH_9.2\r\n", "no container engine answers"),
+    (http(200, "<html></html>"), "no container engine"), (http(200, "{}", "Api-Version: 1.24"), "1.41 is needed"),
+    (http(200, "{}", "Api-Version: banana"), "no container engine"), (http(500, '{"message":"on fire"}'), "on fire"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "no container engine"), (b"", "no container engine answers")],
+    ids=["silent", "ssh", "html", "old", "banana", "500", "huge", "closed"])
+def test_what_is_no_engine_is_exit_10_or_words_and_auto_goes_on(model, data, word):
+    with FakeEngine(data) as engine, Home(model, kind="docker") as h:
+        h.env["DOCKER_HOST"] = f"unix://{engine.path}"
+        r = h.stigmer("server", "start")
+        assert r.returncode in (1, 10) and word in r.stderr, r.stderr
+        r = h.stigmer("server", "start", "--runner", "auto")
+        assert r.returncode == 0 and "sandboxed process" in r.stderr, r.stderr
