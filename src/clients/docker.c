@@ -25,7 +25,7 @@
 struct docker_call {
     struct docker *d; /* borrowed */
     struct docker_call *next, *prev;
-    struct http_req *req; /* NULL when the call could not even be made */
+    struct http_req *req;
     docker_fn *fn;
     docker_output_fn *output;
     docker_progress_fn *progress;
@@ -224,7 +224,6 @@ static void on_frame(int stream, const char *text, size_t len, void *arg)
 static void on_data(struct http_req *r, const void *data, size_t len, void *arg)
 {
     struct docker_call *c = arg;
-
     struct err err;
 
     if (http_req_status(r) != 200 || !dockerlog_feed(&c->frames, data, len, &err))

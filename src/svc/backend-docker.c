@@ -380,6 +380,21 @@ static void refuse_name(struct container *c, const char *owner)
     fail(c, &err);
 }
 
+static void adopt(struct container *c, const char *id)
+{
+    struct err err;
+
+    if (str_is_empty(id) || !str_format(c->id, sizeof c->id, "%s", id)) {
+        err_set(&err, ERR_INTERNAL, "the container engine tells no id of '%s'", c->config.name);
+        fail(c, &err);
+        return;
+    }
+    if (write_id(c, &err)) /* somebody may have removed it meanwhile */
+        log_warn("container id cannot be written", "why", err.msg);
+    c->created = true;
+    is_up(c, true);
+}
+
 static void on_found(const struct err *err, const json_t *answer, void *arg)
 {
     struct container *c = arg;
@@ -399,11 +414,9 @@ static void on_found(const struct err *err, const json_t *answer, void *arg)
         c->step = docker_remove(c->docker, c->config.name, on_cleared, c);
         return;
     case CONTAINER_SPEC_SAME:
-        break;
+        adopt(c, json_string_value(json_object_get(answer, "Id")));
+        return;
     }
-    (void)str_format(c->id, sizeof c->id, "%s", json_string_value(json_object_get(answer, "Id")));
-    c->created = true;
-    is_up(c, true);
 }
 
 static void load(struct container *c);

@@ -8,7 +8,7 @@
  * limited
  *
  * An image that is not ours (no label of ours) gets the runner's program mounted into it.
- * No secret is part of it: keys are files, and the mark of the keys is an HMAC.
+ * No secret is part of it: keys are files, and the mark of the keys is a keyed hash.
  * Ownership: text is borrowed. */
 #ifndef SVC_CONTAINER_SPEC_H
 #define SVC_CONTAINER_SPEC_H

@@ -58,6 +58,19 @@ def test_a_start_that_fails_leaves_no_key(home):
     assert keys_folders() == before
 
 
+def test_the_servers_own_log_is_rotated(home):
+    logs = f"{home.dir}/data/logs"
+    os.makedirs(logs, 0o700)
+    with open(f"{logs}/stigmer-server.log", "w") as f:
+        f.write("an older line\n" * 6000)  # over the limit
+    home.ok("config", "set", "server.log.max_size", "64KiB")
+    home.up()
+    with open(f"{logs}/stigmer-server.log") as f:
+        text = f.read()
+    assert "ready" in text and "an older line" not in text
+    assert os.path.getsize(f"{logs}/stigmer-server.log.1") >= 6000 * 14
+
+
 def test_start_again_says_so_and_changes_nothing(home):
     home.up()
     pid = home.component("stigmer-server")["pid"]

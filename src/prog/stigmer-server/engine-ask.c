@@ -1,6 +1,5 @@
 #include "prog/stigmer-server/engine-ask.h"
 
-#include "base/mem.h"
 #include "base/str.h"
 #include "clients/docker.h"
 #include "platform/loop.h"

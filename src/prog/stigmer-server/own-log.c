@@ -10,7 +10,7 @@
 #include "base/own.h"
 #include "platform/logsink.h"
 
-#define LOOK_MS 2000 /* how often; a log grows past its limit by what is written meanwhile */
+#define LOOK_MS 10000 /* how often; a log grows past its limit by what is written meanwhile */
 
 struct own_log {
     const char *path; /* borrowed */

@@ -232,6 +232,8 @@ static void tell(struct runner_unit *u, bool container)
     struct err err = u->err;
     enum err_code code = err.code;
 
+    if (!container)
+        close_engine(u);
     if (!code)
         code = container ? docker_backend(u, &b, &err) : process_backend(u, &b, &err);
     u->fn(b, u->notice, code ? &err : NULL, u->arg);
