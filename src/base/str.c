@@ -231,3 +231,15 @@ uint64_t str_hash(const char *s)
         h = (h ^ (unsigned char)*s) * 1099511628211ULL;
     return h;
 }
+
+void str_hex(const void *data, size_t len, char *ret)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *p = data;
+
+    for (size_t i = 0; i < len; i++) {
+        ret[2 * i] = digits[p[i] >> 4];
+        ret[2 * i + 1] = digits[p[i] & 15];
+    }
+    ret[2 * len] = '\0';
+}

@@ -29,6 +29,9 @@ MUST_CHECK enum err_code str_to_bool(const char *s, bool *ret, struct err *err);
 /* Edits between two words, ≤ 64 bytes each: for "did you mean". */
 unsigned str_distance(const char *a, const char *b);
 
+/* Two lower-case digits a byte and a NUL: ret has 2 * len + 1 bytes. */
+void str_hex(const void *data, size_t len, char *ret);
+
 /* FNV-1a, 64 bits: for tables and names, not for secrets. */
 uint64_t str_hash(const char *s);
 

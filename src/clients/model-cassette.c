@@ -176,15 +176,10 @@ void model_cassette_keep(struct model_cassette *c, const char *name, const char 
 
 static json_t *hex_of(const unsigned char *p, size_t len)
 {
-    static const char digits[] = "0123456789abcdef";
-    OWN_BUF struct buf b;
+    OWN_FREE char *text = mem_array(2 * len + 1, 1);
 
-    buf_init(&b, 2 * len + 16);
-    for (size_t i = 0; i < len; i++) {
-        buf_putc(&b, digits[p[i] >> 4]);
-        buf_putc(&b, digits[p[i] & 15]);
-    }
-    return json_pack("{s:s}", "hex", buf_text(&b));
+    str_hex(p, len, text);
+    return json_pack("{s:s}", "hex", text);
 }
 
 /* What a string takes when written as JSON, with its quotes. */

@@ -353,6 +353,15 @@ static void todos_changed(struct fold *f, const Exec__Event *e)
         }                                                                                          \
     } while (0)
 
+/* An old runner tells no turns and calls of its own: its messages do. */
+static void count_messages(Aexec__AgentExecutionStatus *s)
+{
+    s->counts->turns = 0;
+    for (size_t i = 0; i < s->n_messages; i++)
+        s->counts->turns += s->messages[i]->type == AEXEC__MESSAGE_TYPE__MESSAGE_AI;
+    s->counts->tool_calls = (uint32_t)s->n_tool_calls;
+}
+
 static void legacy_status(struct fold *f, const Exec__LegacyStatus *l)
 {
     Aexec__AgentExecutionStatus *s = f->status;
@@ -365,6 +374,7 @@ static void legacy_status(struct fold *f, const Exec__LegacyStatus *l)
     MOVE_LIST(s, in, tool_calls);
     MOVE_LIST(s, in, sub_agent_executions);
     MOVE_LIST(s, in, todos);
+    count_messages(s);
     if (in->phase)
         s->phase = in->phase;
     if (!str_is_empty(in->error))

@@ -79,17 +79,12 @@ static void start_mounted_runner(json_t *body)
 
 static void digest_of(const json_t *body, char ret[CONTAINER_SPEC_DIGEST])
 {
-    static const char hex[] = "0123456789abcdef";
     char *text = mem_check(json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS));
     unsigned char sum[SHA256_DIGEST_LENGTH];
 
     SHA256((const unsigned char *)text, strlen(text), sum);
     free(text);
-    for (size_t i = 0; i < sizeof sum; i++) {
-        ret[2 * i] = hex[sum[i] >> 4];
-        ret[2 * i + 1] = hex[sum[i] & 15];
-    }
-    ret[CONTAINER_SPEC_DIGEST - 1] = '\0';
+    str_hex(sum, sizeof sum, ret);
 }
 
 json_t *container_spec_body(const struct container_spec *s, const json_t *image)

@@ -61,17 +61,6 @@ static enum err_code write_at(int dir, const char *name, const char *value, size
     return ERR_OK;
 }
 
-static void to_hex(const uint8_t *data, size_t len, char *ret)
-{
-    static const char hex[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < len; i++) {
-        ret[2 * i] = hex[data[i] >> 4];
-        ret[2 * i + 1] = hex[data[i] & 15];
-    }
-    ret[2 * len] = '\0';
-}
-
 static bool read_token(int dir, char ret[KEYS_TOKEN])
 {
     OWN_FD int fd = openat(dir, "runner.token", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -93,7 +82,7 @@ enum err_code keys_open(const char *dir, char ret_token[KEYS_TOKEN], struct err 
         return code;
     if (getrandom(random_bytes, sizeof random_bytes, 0) != (ssize_t)sizeof random_bytes)
         return err_sys(err, errno, "make the runner token");
-    to_hex(random_bytes, sizeof random_bytes, ret_token);
+    str_hex(random_bytes, sizeof random_bytes, ret_token);
     return write_at(fd, "runner.token", ret_token, KEYS_TOKEN - 1, err);
 }
 
@@ -172,7 +161,7 @@ enum err_code keys_mark(const char *dir, const char *token, char ret[KEYS_MARK],
             code = mark_one(dirfd(d), e->d_name, token, sum, err);
     closedir(d);
     if (!code)
-        to_hex(sum, sizeof sum, ret);
+        str_hex(sum, sizeof sum, ret);
     return code;
 }
 

@@ -446,10 +446,12 @@ def test_status_of_an_old_runner_is_told_to_subscribers_and_ends_the_stream(api)
     update = execution.AgentExecutionUpdateStatusInput(execution_id=m.metadata.id, status={"phase": 2})
     api.call("agentexecution.v1.AgentExecutionCommandController/updateStatus", update)
     update = execution.AgentExecutionUpdateStatusInput(
-        execution_id=m.metadata.id, status={"phase": 3, "messages": [{"type": 2, "content": "Done."}]})
+        execution_id=m.metadata.id, status={"phase": 3, "messages": [{"type": 2, "content": "Done."}],
+                                         "tool_calls": [{"id": "1", "name": "ls"}]})
     api.call("agentexecution.v1.AgentExecutionCommandController/updateStatus", update)
     last = list(stream)[-1]  # and it ends
     assert last.status.phase == 3 and last.status.messages[-1].content == "Done."
+    assert (last.status.counts.turns, last.status.counts.tool_calls) == (1, 1)
     code, _ = api.refusal("agentexecution.v1.AgentExecutionCommandController/updateStatus", update)
     assert code == grpc.StatusCode.FAILED_PRECONDITION
     again = api.channel.unary_stream(

@@ -42,9 +42,21 @@ static void utf8_is_checked_to_the_byte(void **state)
     assert_int_equal(str_utf8_check("nul\0!", 5), 3);
 }
 
+static void hex_is_two_lower_case_digits_a_byte(void **state)
+{
+    char text[9];
+
+    (void)state;
+    str_hex("\x00\x0f\xa0\xff", 4, text);
+    assert_string_equal(text, "000fa0ff");
+    str_hex("", 0, text);
+    assert_string_equal(text, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hex_is_two_lower_case_digits_a_byte),
         cmocka_unit_test(a_duration_is_a_sum_of_terms),
         cmocka_unit_test(a_slip_finds_the_nearest_word),
         cmocka_unit_test(utf8_is_checked_to_the_byte),
