@@ -4,7 +4,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -12,10 +11,12 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "wire/dockerlog.h"
+#include "wire/ndjson.h"
 
 #define API_OLDEST 41 /* Docker 20.10, 2020; podman 3 */
 #define API_KNOWN 51  /* nothing we use has changed up to here; newer engines speak it too */
 #define ANSWER_MAX ((size_t)4 << 20)
+#define EVENT_MAX ((size_t)256 << 10)
 #define PING_MS 3000
 #define ANSWER_MS 60000 /* start and remove work on a busy machine's disks */
 #define LOAD_MS 180000
@@ -28,44 +29,22 @@ struct docker_call {
     struct http_req *req;
     docker_fn *fn;
     docker_output_fn *output;
+    docker_event_fn *event;
     docker_progress_fn *progress;
     void *arg;
     struct dockerlog frames;
+    struct ndjson lines;
     struct err err; /* of the frames, or of a call that could not be made */
     bool is_ping, is_load, gone_is_fine;
 };
 
 struct docker {
     struct http *http; /* borrowed */
-    char socket[DOCKER_SOCKET_MAX];
+    struct docker_place place;
     unsigned api; /* minor version, agreed on by docker_ping */
+    bool is_podman;
     struct docker_call *first;
 };
-
-/* ---- where --------------------------------------------------------------------------------- */
-
-enum err_code docker_find(char ret_socket[DOCKER_SOCKET_MAX], struct err *err)
-{
-    const char *host = getenv("DOCKER_HOST"), *runtime = getenv("XDG_RUNTIME_DIR");
-    struct stat st;
-    bool fits = true;
-
-    if (!str_is_empty(host) && !str_starts(host, "unix://"))
-        return err_hint(
-            err, err_set(err, ERR_SANDBOX, "DOCKER_HOST is '%.200s', not a unix socket", host),
-            "unset DOCKER_HOST or give unix:///PATH");
-    if (!str_is_empty(host))
-        fits = str_format(ret_socket, DOCKER_SOCKET_MAX, "%s", host + strlen("unix://"));
-    else
-        (void)str_format(ret_socket, DOCKER_SOCKET_MAX, "/var/run/docker.sock");
-    if (str_is_empty(host) && stat(ret_socket, &st) < 0 && !str_is_empty(runtime)) {
-        char own[DOCKER_SOCKET_MAX];
-
-        if (str_format(own, sizeof own, "%s/docker.sock", runtime) && stat(own, &st) == 0)
-            memcpy(ret_socket, own, sizeof own);
-    }
-    return fits ? ERR_OK : err_set(err, ERR_SANDBOX, "DOCKER_HOST is too long for a socket");
-}
 
 /* ---- answers ------------------------------------------------------------------------------- */
 
@@ -77,6 +56,7 @@ static void drop(struct docker_call *c)
         c->d->first = c->next;
     if (c->next)
         c->next->prev = c->prev;
+    ndjson_done(&c->lines);
     free(c);
 }
 
@@ -140,7 +120,8 @@ static enum err_code agree(struct docker *d, const char *version, struct err *er
     int64_t minor;
 
     if (!version || !str_starts(version, "1.") || str_to_int(version + 2, 0, 10000, &minor, NULL))
-        return err_set(err, ERR_SANDBOX, "what answers at '%s' is no container engine", d->socket);
+        return err_set(err, ERR_SANDBOX, "what answers at '%s' is no container engine",
+                       d->place.socket);
     if (minor < API_OLDEST)
         return err_hint(err,
                         err_set(err, ERR_SANDBOX,
@@ -153,20 +134,24 @@ static enum err_code agree(struct docker *d, const char *version, struct err *er
 
 static enum err_code not_there(const struct docker *d, const struct err *why, struct err *err)
 {
-    bool there = access(d->socket, F_OK) == 0;
+    bool there = access(d->place.socket, F_OK) == 0;
 
-    if (there && access(d->socket, W_OK) < 0)
-        return err_hint(err,
-                        err_set(err, ERR_SANDBOX,
-                                "no permission to use the container engine at '%s'", d->socket),
-                        "add this user to the group 'docker', or: stigmer server start --runner "
-                        "process");
+    if (there && access(d->place.socket, W_OK) < 0)
+        return err_hint(
+            err,
+            err_set(err, ERR_SANDBOX, "no permission to use the container engine at '%s'",
+                    d->place.socket),
+            "%s, or: stigmer server start --runner process",
+            str_eq(d->place.runtime, "podman") ? "systemctl --user enable --now podman.socket"
+                                               : "add this user to the group 'docker'");
     if (!there)
-        err_set(err, ERR_SANDBOX, "no container engine: '%s' does not exist", d->socket);
+        err_set(err, ERR_SANDBOX, "no container engine: '%s' does not exist", d->place.socket);
     else
-        err_set(err, ERR_SANDBOX, "no container engine answers at '%s': %.300s", d->socket,
+        err_set(err, ERR_SANDBOX, "no container engine answers at '%s': %.300s", d->place.socket,
                 why->msg);
-    return err_hint(err, ERR_SANDBOX, "start Docker, or: stigmer server start --runner process");
+    return err_hint(err, ERR_SANDBOX, "start %s, or: stigmer server start --runner process",
+                    str_eq(d->place.runtime, "podman") ? "Podman's API (podman system service)"
+                                                       : "Docker");
 }
 
 static enum err_code judge(struct docker_call *c, enum http_failure failure, const struct err *why,
@@ -193,6 +178,20 @@ static enum err_code judge(struct docker_call *c, enum http_failure failure, con
     return c->is_load ? read_load(body ? body : "", body ? len : 0, err) : ERR_OK;
 }
 
+/* Podman speaks Docker's API; the list of its parts tells. */
+static bool names_podman(const json_t *version)
+{
+    const json_t *parts = json_object_get(version, "Components"), *part;
+    size_t i;
+
+    json_array_foreach(parts, i, part)
+    {
+        if (str_eq(json_string_value(json_object_get(part, "Name")), "Podman Engine"))
+            return true;
+    }
+    return false;
+}
+
 static void on_done(struct http_req *r, enum http_failure failure, const struct err *why, void *arg)
 {
     struct docker_call *c = arg;
@@ -206,9 +205,11 @@ static void on_done(struct http_req *r, enum http_failure failure, const struct 
         finish(c, &err, NULL);
         return;
     }
-    body = c->output || c->is_load ? NULL : http_req_body(r, &len);
+    body = c->output || c->event || c->is_load ? NULL : http_req_body(r, &len);
     if (body && len)
         answer = json_loadb(body, len, 0, NULL);
+    if (c->is_ping)
+        c->d->is_podman = names_podman(answer);
     finish(c, NULL, answer);
     json_decref(answer);
 }
@@ -221,12 +222,27 @@ static void on_frame(int stream, const char *text, size_t len, void *arg)
     c->output(text, len, c->arg);
 }
 
+/* A line that is no JSON is passed over: what happened is asked for anyway when it matters. */
+static bool on_line(const char *line, size_t len, void *arg)
+{
+    struct docker_call *c = arg;
+    json_t *event = json_loadb(line, len, 0, NULL);
+
+    if (event)
+        c->event(event, c->arg);
+    json_decref(event);
+    return true;
+}
+
 static void on_data(struct http_req *r, const void *data, size_t len, void *arg)
 {
     struct docker_call *c = arg;
     struct err err;
 
-    if (http_req_status(r) != 200 || !dockerlog_feed(&c->frames, data, len, &err))
+    if (http_req_status(r) != 200)
+        return;
+    if (c->event ? !ndjson_feed(&c->lines, data, len, &err)
+                 : !dockerlog_feed(&c->frames, data, len, &err))
         return;
     http_cancel(r);
     finish(c, &err, NULL);
@@ -260,6 +276,7 @@ struct ask {
     int64_t first_byte_ms; /* 0: the answer may take for ever */
     docker_fn *fn;
     docker_output_fn *output;
+    docker_event_fn *event;
     docker_progress_fn *progress;
     void *arg;
     bool is_ping, is_load, gone_is_fine;
@@ -294,6 +311,7 @@ static struct docker_call *ask(struct docker *d, struct ask a)
                               .next = d->first,
                               .fn = a.fn,
                               .output = a.output,
+                              .event = a.event,
                               .progress = a.progress,
                               .arg = a.arg,
                               .is_ping = a.is_ping,
@@ -303,10 +321,11 @@ static struct docker_call *ask(struct docker *d, struct ask a)
         d->first->prev = c;
     d->first = c;
     dockerlog_init(&c->frames, on_frame, c);
+    ndjson_init(&c->lines, EVENT_MAX, on_line, c);
     make_url(c, &a, url);
     spec = (struct http_spec){.method = a.method,
                               .url = url,
-                              .unix_socket = d->socket,
+                              .unix_socket = d->place.socket,
                               .headers = a.fd > 0 ? tar_type : json_type,
                               .body = a.take_body,
                               .body_len = a.take_body ? strlen(a.take_body) : 0,
@@ -314,8 +333,8 @@ static struct docker_call *ask(struct docker *d, struct ask a)
                               .upload_len = a.len,
                               .connect_ms = PING_MS,
                               .first_byte_ms = a.first_byte_ms,
-                              .body_max = a.output ? 0 : ANSWER_MAX,
-                              .on_data = a.output ? on_data : NULL,
+                              .body_max = a.output || a.event ? 0 : ANSWER_MAX,
+                              .on_data = a.output || a.event ? on_data : NULL,
                               .on_done = on_done,
                               .on_progress = on_progress,
                               .arg = c};
@@ -324,14 +343,24 @@ static struct docker_call *ask(struct docker *d, struct ask a)
     return c;
 }
 
-struct docker *docker_new(struct http *http, const char *socket)
+struct docker *docker_new(struct http *http, const struct docker_place *place)
 {
     struct docker *d = mem_new(sizeof *d);
 
     d->http = http;
     d->api = API_OLDEST;
-    (void)str_format(d->socket, sizeof d->socket, "%s", socket);
+    d->place = *place;
     return d;
+}
+
+bool docker_is_podman(const struct docker *d)
+{
+    return d->is_podman;
+}
+
+unsigned docker_api(const struct docker *d)
+{
+    return d->api;
 }
 
 void docker_free(struct docker *d)
@@ -386,30 +415,47 @@ struct docker_call *docker_load(struct docker *d, int fd, int64_t len, docker_pr
                                .arg = arg});
 }
 
-/* label is "name=value" with any text as value: percent-encoded JSON in the query. */
-struct docker_call *docker_list(struct docker *d, const char *label, docker_fn *fn, void *arg)
+/* Filters are JSON in the query; any text may be in them: every byte is percent-encoded. */
+static void put_filters(struct buf *path, const json_t *filters)
 {
     static const char hex[] = "0123456789ABCDEF";
-    json_t *filters = json_pack("{s:[s]}", "label", label);
-    char *text = json_dumps(filters, JSON_COMPACT);
-    struct buf path = {0};
-    struct docker_call *c;
+    OWN_FREE char *text = json_dumps(filters, JSON_COMPACT);
 
-    json_decref(filters);
-    buf_puts(&path, "/containers/json?all=1&filters=");
     for (const char *p = text ? text : "{}"; *p; p++) {
-        buf_putc(&path, '%');
-        buf_putc(&path, hex[(unsigned char)*p >> 4]);
-        buf_putc(&path, hex[*p & 15]);
+        buf_putc(path, '%');
+        buf_putc(path, hex[(unsigned char)*p >> 4]);
+        buf_putc(path, hex[*p & 15]);
     }
-    free(text);
-    c = ask(d, (struct ask){.method = "GET",
-                            .before = buf_text(&path),
-                            .first_byte_ms = ANSWER_MS,
-                            .fn = fn,
-                            .arg = arg});
-    buf_done(&path);
-    return c;
+}
+
+/* label is "name=value". */
+struct docker_call *docker_list(struct docker *d, const char *label, docker_fn *fn, void *arg)
+{
+    json_t *filters = json_pack("{s:[s]}", "label", label);
+    OWN_BUF struct buf path = {0};
+
+    buf_puts(&path, "/containers/json?all=1&filters=");
+    put_filters(&path, filters);
+    json_decref(filters);
+    return ask(d, (struct ask){.method = "GET",
+                               .before = buf_text(&path),
+                               .first_byte_ms = ANSWER_MS,
+                               .fn = fn,
+                               .arg = arg});
+}
+
+struct docker_call *docker_events(struct docker *d, const char *container, docker_event_fn *event,
+                                  docker_fn *fn, void *arg)
+{
+    json_t *filters = json_pack("{s:[s],s:[s]}", "type", "container", "container", container);
+    OWN_BUF struct buf path = {0};
+
+    buf_puts(&path, "/events?filters=");
+    put_filters(&path, filters);
+    json_decref(filters);
+    return ask(
+        d, (struct ask){
+               .method = "GET", .before = buf_text(&path), .fn = fn, .event = event, .arg = arg});
 }
 
 static struct docker_call *ask_about(struct docker *d, const char *method, const char *container,

@@ -16,23 +16,19 @@
 #define CLIENTS_DOCKER_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "clients/docker-find.h"
 #include "platform/http.h"
-
-#define DOCKER_SOCKET_MAX 108 /* sun_path */
 
 struct docker;
 struct docker_call;
 
 typedef void docker_fn(const struct err *err, const json_t *answer, void *arg);
 
-/* Where an engine is to be expected: DOCKER_HOST (unix: only), else /var/run/docker.sock, else the
- * user's own in $XDG_RUNTIME_DIR when that exists. No connection is made. */
-MUST_CHECK enum err_code docker_find(char ret_socket[DOCKER_SOCKET_MAX], struct err *err);
-
-struct docker *docker_new(struct http *http, const char *socket);
+struct docker *docker_new(struct http *http, const struct docker_place *place);
 void docker_free(struct docker *d); /* ends calls without calling back */
 
 /* No callback follows. NULL is fine. */
@@ -40,6 +36,10 @@ void docker_cancel(struct docker_call *c);
 
 /* Is one there, and which: the answer is that of GET /version. */
 struct docker_call *docker_ping(struct docker *d, docker_fn *fn, void *arg);
+
+/* What the last answered ping told: is it Podman behind Docker's API, and the minor API version. */
+bool docker_is_podman(const struct docker *d);
+unsigned docker_api(const struct docker *d);
 
 struct docker_call *docker_image(struct docker *d, const char *name, docker_fn *fn, void *arg);
 
@@ -66,5 +66,11 @@ struct docker_call *docker_wait(struct docker *d, const char *container, docker_
 typedef void docker_output_fn(const char *text, size_t len, void *arg);
 struct docker_call *docker_logs(struct docker *d, const char *container, int64_t since,
                                 docker_output_fn *output, docker_fn *fn, void *arg);
+
+/* What happens to a container from now on, an object each ("Action": pause, unpause, oom, die, …,
+ * moby's api/types/events), until the engine ends the stream. */
+typedef void docker_event_fn(const json_t *event, void *arg);
+struct docker_call *docker_events(struct docker *d, const char *container, docker_event_fn *event,
+                                  docker_fn *fn, void *arg);
 
 #endif

@@ -17,6 +17,7 @@
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS 2000
 #define HEARTBEAT_MS 5000 /* until the server says its own */
+#define IDLE_MS 300000    /* a runner without runs: no lease to keep, only its memory to tell */
 #define TEXT_WAIT_MS 30   /* fast enough for the eye, slow enough for a thousand runs */
 #define TEXT_MAX ((size_t)64 << 10)
 #define BATCH_BYTES ((size_t)2 << 20) /* half of what the server accepts in one message */
@@ -156,12 +157,17 @@ static void on_beat_end(const struct err *err, void *arg)
     s->beat = NULL;
 }
 
+static void beat_next(struct server *s)
+{
+    loop_timer_in(s->beat_timer, s->run_count ? s->beat_ms : IDLE_MS);
+}
+
 static void beat(void *arg)
 {
     struct server *s = arg;
     Runner__HeartbeatRequest m = RUNNER__HEARTBEAT_REQUEST__INIT;
 
-    loop_timer_in(s->beat_timer, s->beat_ms);
+    beat_next(s);
     if (s->beat || !s->attached)
         return;
     OWN_FREE Runner__Held **held = held_list(s, &m.n_held);
@@ -185,7 +191,7 @@ static void on_welcome(struct server *s, const Runner__Welcome *w)
     s->attached = true;
     s->retry_ms = RETRY_FIRST_MS;
     s->beat_ms = w->heartbeat_ms > 0 ? w->heartbeat_ms : HEARTBEAT_MS;
-    loop_timer_in(s->beat_timer, s->beat_ms);
+    beat_next(s);
     lose_all(s, w->lost, w->n_lost);
     s->ev.on_attached(w->server_version, s->ev.arg);
     /* Appends that were waiting out a back-off need not wait any longer. */
@@ -303,7 +309,8 @@ static void text_tick(void *arg)
 enum err_code server_new(struct loop *loop, const struct server_options *o,
                          const struct server_events *ev, struct server **ret, struct err *err)
 {
-    struct rpc_client_options ro = {.address = o->address, .token = o->token};
+    struct rpc_client_options ro = {
+        .address = o->address, .token = o->token, .ping_after_ms = IDLE_MS};
     struct rpc_client *rpc;
     enum err_code code = rpc_client_new(loop, &ro, &rpc, err);
     struct server *s;
@@ -646,7 +653,8 @@ struct server_run *server_run_open(struct server *s, const char *execution_id, u
     if (r->next)
         r->next->link = &r->next;
     s->runs = r;
-    s->run_count++;
+    if (!s->run_count++ && s->attached)
+        beat_next(s); /* from now on there is a lease to keep */
     return r;
 }
 
@@ -661,7 +669,8 @@ void server_run_close(struct server_run *r)
     *r->link = r->next;
     if (r->next)
         r->next->link = r->link;
-    r->server->run_count--;
+    if (!--r->server->run_count && r->server->attached)
+        loop_timer_in(r->server->beat_timer, 0); /* the last one: what is left of the memory */
     loop_timer_free(r->retry);
     for (size_t i = 0; i < r->record_count; i++)
         free(r->records[i]);

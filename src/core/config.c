@@ -10,7 +10,7 @@
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const engines[] = {"embedded", NULL};
-static const char *const runner_kinds[] = {"auto", "docker", "process", "none", NULL};
+static const char *const runner_kinds[] = {"auto", "docker", "podman", "process", "none", NULL};
 static const char *const networks[] = {"host", "bridge", "none", NULL};
 static const char *const providers[] = {"anthropic", "openai", "ollama", "replay", NULL};
 static const char *const layers[] = {"landlock", "seccomp",   "rlimits", "uid",
@@ -31,7 +31,7 @@ static const struct config_row rows[] = {
     [CONFIG_ENGINE] = {"engine", "STIGMER_ENGINE", CONFIG_CHOICE, 0, 0, engines,
         "embedded", "what schedules executions"},
     [CONFIG_RUNNER_KIND] = {"runner.kind", "STIGMER_RUNNER", CONFIG_CHOICE, 0, 0, runner_kinds,
-        "auto", "where agents run: a container, a process of this machine, or nowhere; auto takes a container when an engine answers"},
+        "auto", "where agents run: a container, a process of this machine, or nowhere; auto takes a container when an engine (docker, then podman) answers"},
     [CONFIG_RUNNER_NAME] = {"runner.name", "STIGMER_RUNNER_NAME", CONFIG_TEXT, 0, 0, NULL,
         "stigmer-agent-runner", "name of the runner's container"},
     [CONFIG_RUNNER_IMAGE] = {"runner.image", "STIGMER_RUNNER_IMAGE", CONFIG_TEXT, 0, 0, NULL,
@@ -82,7 +82,7 @@ static const char *const later_keys[] = {
 static const struct {
     enum config_key key;
     const char *value;
-} later_values[] = {{CONFIG_ENGINE, "temporal"}, {CONFIG_RUNNER_KIND, "podman"}};
+} later_values[] = {{CONFIG_ENGINE, "temporal"}};
 
 static const struct {
     const char *name, *model, *base_url, *key_env;

@@ -23,6 +23,7 @@ struct paths {
     char pid_file[PATHS_MAX];    /* data/run/server.pid: "<pid> <start time in clock ticks>\n" */
     char lock_file[PATHS_MAX];   /* data/run/start.lock: flock while a start or stop is under way */
     char state_file[PATHS_MAX];  /* data/run/server.json: last status the server wrote */
+    char engine_file[PATHS_MAX]; /* data/run/engine: which container engine was used last */
     char container_id[PATHS_MAX]; /* data/agent-runner-container.id */
 };
 

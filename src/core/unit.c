@@ -29,12 +29,14 @@ static enum unit_action start(struct unit *u, int64_t now, double jitter)
 static enum unit_action retry(struct unit *u, int64_t now, double jitter)
 {
     u->exits = 0;
+    u->look_ms = 0;
     return start(u, now, jitter);
 }
 
 static enum unit_action ready(struct unit *u, int64_t now, double jitter)
 {
     (void)jitter;
+    u->look_ms = 0;
     return enter(u, UNIT_UP, now, INT64_MAX, UNIT_NOTHING);
 }
 
@@ -59,6 +61,7 @@ static enum unit_action crashed(struct unit *u, int64_t now, double jitter)
     int64_t wait = u->policy.backoff_min_ms;
 
     count_exit(u, now);
+    u->look_ms = 0;
     if (u->exits > u->policy.restarts)
         return enter(u, UNIT_FAILED, now, INT64_MAX, UNIT_NOTHING);
     for (unsigned i = 2; i < u->exits && wait < u->policy.backoff_max_ms; i++)
@@ -69,6 +72,24 @@ static enum unit_action crashed(struct unit *u, int64_t now, double jitter)
         wait = 0;
     return enter(u, UNIT_BACKOFF, now, now + wait / 2 + (int64_t)((double)wait / 2 * jitter),
                  UNIT_NOTHING);
+}
+
+/* Not counted among the exits: it never ran, or was taken away. */
+static enum unit_action blocked(struct unit *u, int64_t now, double jitter)
+{
+    const struct unit_policy *p = &u->policy;
+
+    (void)jitter; /* it is asked for, not started: no herd to spread */
+    u->look_ms = u->look_ms ? u->look_ms * 2 : p->look_min_ms;
+    if (u->look_ms > p->look_max_ms)
+        u->look_ms = p->look_max_ms;
+    return enter(u, UNIT_FAILED, now, now + u->look_ms, UNIT_NOTHING);
+}
+
+/* A failure of its own making waits for START. */
+static enum unit_action look(struct unit *u, int64_t now, double jitter)
+{
+    return u->look_ms ? start(u, now, jitter) : UNIT_NOTHING;
 }
 
 static enum unit_action stop(struct unit *u, int64_t now, double jitter)
@@ -96,13 +117,13 @@ typedef enum unit_action step_fn(struct unit *u, int64_t now, double jitter);
 
 /* clang-format off */
 static step_fn *const steps[UNIT_STATES][UNIT_EVENTS] = {
-    /*                   START   READY   STOP    EXIT     TIMER */
-    [UNIT_DOWN]     = { retry,  ignore, ignore, ignore,  ignore },
-    [UNIT_STARTING] = { ignore, ready,  stop,   crashed, ignore },
-    [UNIT_UP]       = { ignore, ignore, stop,   crashed, ignore },
-    [UNIT_STOPPING] = { ignore, ignore, ignore, down,    overdue },
-    [UNIT_BACKOFF]  = { start,  ignore, down,   ignore,  start },
-    [UNIT_FAILED]   = { retry,  ignore, down,   ignore,  ignore },
+    /*                   START   READY   STOP    EXIT     BLOCKED  TIMER */
+    [UNIT_DOWN]     = { retry,  ignore, ignore, ignore,  ignore,  ignore },
+    [UNIT_STARTING] = { ignore, ready,  stop,   crashed, blocked, ignore },
+    [UNIT_UP]       = { ignore, ignore, stop,   crashed, blocked, ignore },
+    [UNIT_STOPPING] = { ignore, ignore, ignore, down,    down,    overdue },
+    [UNIT_BACKOFF]  = { start,  ignore, down,   ignore,  ignore,  start },
+    [UNIT_FAILED]   = { retry,  ignore, down,   ignore,  ignore,  look },
 };
 /* clang-format on */
 

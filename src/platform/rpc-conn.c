@@ -283,6 +283,7 @@ static void conn_new(struct listener *ln, int fd)
     struct rpc_conns *s = ln->set;
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* fails on unix: fine */
+    sock_keep_alive(fd);
     struct conn *c = mem_new(sizeof *c);
     c->set = s;
     c->fd = fd;

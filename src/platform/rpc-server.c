@@ -424,7 +424,7 @@ struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *li
     l.connections = l.connections ? l.connections : 1024;
     l.buffered_bytes = l.buffered_bytes ? l.buffered_bytes : 256 << 10;
     l.nesting = l.nesting ? l.nesting : 64;
-    l.ping_after_ms = l.ping_after_ms ? l.ping_after_ms : 30000;
+    l.ping_after_ms = l.ping_after_ms ? l.ping_after_ms : 300000;
     l.first_request_ms = l.first_request_ms ? l.first_request_ms : 20000;
     s->loop = loop;
     s->limits = l;

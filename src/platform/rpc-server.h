@@ -7,8 +7,9 @@
  *
  * What it takes care of: deadlines (grpc-timeout → DEADLINE_EXCEEDED), cancel, trailers-only
  * errors, percent-encoded messages, message and header limits, flow control, keep-alive pings,
- * GOAWAY drain, 404/405/415 for what is not gRPC, gzip refused with UNIMPLEMENTED and
- * grpc-accept-encoding: identity.
+ * (seldom, so that an idle server sleeps: a TCP peer whose machine is gone is found by the kernel's
+ * own keep-alive in a minute), GOAWAY drain, 404/405/415 for what is not gRPC, gzip refused with
+ * UNIMPLEMENTED and grpc-accept-encoding: identity.
  *
  * Ownership: a call is a handle owned by the server; it stays valid until rpc_call_finish/fail
  * has been called by the handler's side OR its on_closed callback has run, whichever is first.
@@ -55,7 +56,7 @@ struct rpc_limits {
     unsigned connections;     /* 0: 1024 */
     size_t buffered_bytes;    /* 0: 256 KiB unsent per call before rpc_call_is_full */
     unsigned nesting;         /* 0: 64 levels of submessage */
-    int64_t ping_after_ms;    /* 0: 30 s of silence, then a ping; unanswered as long: closed */
+    int64_t ping_after_ms;    /* 0: 5 min of silence, then a ping; unanswered as long: closed */
     int64_t first_request_ms; /* 0: 20 s for a new peer to send its preface and SETTINGS */
     bool own_user_only;       /* over TCP: calls of other users than ours and root are refused */
 };

@@ -310,14 +310,26 @@ enum err_code sock_name(int fd, char *ret, size_t size, struct err *err)
 
 /* ---- connect ---- */
 
+void sock_keep_alive(int fd)
+{
+    static const int on = 1, idle_s = 30, between_s = 10, probes = 3;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof between_s);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
 enum err_code sock_connect(const struct sock_addr *to, int *ret_fd, bool *ret_done, struct err *err)
 {
     OWN_FD int fd = socket(to->ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int one = 1;
     if (fd < 0)
         return err_sys(err, errno, "cannot make a socket");
-    if (to->ss.ss_family != AF_UNIX)
+    if (to->ss.ss_family != AF_UNIX) {
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        sock_keep_alive(fd);
+    }
     if (connect(fd, (const struct sockaddr *)&to->ss, to->len) == 0)
         *ret_done = true;
     else if (errno == EINPROGRESS)

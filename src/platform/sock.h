@@ -36,4 +36,8 @@ MUST_CHECK enum err_code sock_connect(const struct sock_addr *to, int *ret_fd, b
                                       struct err *err);
 MUST_CHECK enum err_code sock_connected(int fd, struct err *err);
 
+/* Lets the kernel find out within a minute that a TCP peer's machine is gone, without waking this
+ * process meanwhile. sock_connect does it itself. Nothing on other sockets. */
+void sock_keep_alive(int fd);
+
 #endif

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,7 +21,8 @@
 #define TAIL_SIZE 16384   /* of the log: to know again what an earlier server has written */
 #define OVERLAP_S 2       /* how much of it is asked for again */
 #define AWAY_RETRY_MS 500 /* an engine that is restarted */
-#define AWAY_TRIES 60
+#define AWAY_TRIES 20
+#define LIMIT_MOST 4096
 #define LAST_WORDS_MS 2000 /* how long the output may take to end after the container has */
 
 struct container {
@@ -28,18 +30,19 @@ struct container {
     struct docker *docker;               /* borrowed */
     struct backend_docker_config config; /* borrowed text */
     struct docker_call *step;            /* the one request that the diagram is at; or NULL */
-    struct docker_call *wait, *logs, *signal;
+    struct docker_call *wait, *logs, *events, *signal;
     struct loop_timer *later; /* owned: for the engine to come back, for last words, for a kill */
     struct logsink *sink;     /* owned; while it runs */
     json_t *body;             /* owned; of create */
     char id[ID_SIZE];
-    struct err why; /* what on_exited will tell */
+    struct err why; /* what on_exited or on_blocked will tell */
     char *tail;     /* owned; of the log before an adoption; NULL once new lines come */
     struct buf line;
     int archive; /* owned; -1 but while it is loaded */
     int last_percent;
     unsigned away;
-    bool created, loaded, up, wants_end;
+    bool created, loaded, up, wants_end, paused;
+    bool blocked; /* it could not run, or was taken away; c->why is the reason */
     bool ended;   /* only its last words are waited for */
     bool is_left; /* it could not be removed: its id file stays */
 };
@@ -65,14 +68,19 @@ static void close_output(struct container *c)
 
 static void gone(struct container *c)
 {
+    bool blocked = c->blocked;
+
     close_output(c);
     json_decref(TAKE(c->body));
     loop_timer_at(c->later, INT64_MAX);
     if (!c->is_left)
         (void)unlink(c->config.id_file);
     c->id[0] = '\0';
-    c->created = c->up = c->wants_end = c->ended = false;
-    c->base.events.on_exited(&c->why, c->base.events.arg);
+    c->created = c->up = c->wants_end = c->ended = c->paused = c->blocked = false;
+    if (blocked)
+        c->base.events.on_blocked(&c->why, c->base.events.arg);
+    else
+        c->base.events.on_exited(&c->why, c->base.events.arg);
 }
 
 static void on_removed(const struct err *err, const json_t *answer, void *arg)
@@ -91,7 +99,8 @@ static void on_removed(const struct err *err, const json_t *answer, void *arg)
 static void end(struct container *c)
 {
     docker_cancel(c->wait);
-    c->wait = NULL;
+    docker_cancel(c->events);
+    c->wait = c->events = NULL;
     c->ended = c->up = false;
     if (c->created)
         c->step = docker_remove(c->docker, c->id, on_removed, c);
@@ -102,6 +111,7 @@ static void end(struct container *c)
 static void fail(struct container *c, const struct err *why)
 {
     c->why = *why;
+    c->blocked = true;
     end(c);
 }
 
@@ -281,6 +291,61 @@ static void on_waited(const struct err *err, const json_t *answer, void *arg)
     loop_timer_in(c->later, AWAY_RETRY_MS);
 }
 
+/* ---- what others do to it ------------------------------------------------------------------ */
+
+static void set_paused(struct container *c, bool paused)
+{
+    if (c->paused == paused)
+        return;
+    c->paused = paused;
+    log_warn(paused ? "runner container is paused" : "runner container goes on", "id", c->id);
+    c->base.events.on_trouble(c->base.events.arg);
+}
+
+static void on_event(const json_t *event, void *arg)
+{
+    const char *action = json_string_value(json_object_get(event, "Action"));
+    struct container *c = arg;
+
+    if (!action) /* Podman before its version 5 */
+        action = json_string_value(json_object_get(event, "status"));
+    if (str_eq(action, "pause"))
+        set_paused(c, true);
+    else if (str_eq(action, "unpause"))
+        set_paused(c, false);
+}
+
+/* The stream breaks with the engine, and so does the wait: it is that one's end that counts. */
+static void on_events_end(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)err;
+    (void)answer;
+    c->events = NULL;
+}
+
+static void on_state(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+    const json_t *state = json_object_get(answer, "State");
+
+    c->step = NULL;
+    if (!err && c->up)
+        set_paused(c, json_is_true(json_object_get(state, "Paused")));
+    else if (!c->up && c->wait == NULL)
+        ask_how_it_ended(c);
+}
+
+/* From now on by its events; what was before by asking. */
+static void watch(struct container *c, bool adopted)
+{
+    docker_cancel(c->events);
+    c->events = docker_events(c->docker, c->id, on_event, on_events_end, c);
+    if (adopted && !c->step)
+        c->step = docker_inspect(c->docker, c->id, on_state, c);
+}
+
 static void follow(struct container *c, bool adopted)
 {
     const struct container_spec *s = &c->config.spec;
@@ -296,6 +361,7 @@ static void follow(struct container *c, bool adopted)
     c->logs = docker_logs(c->docker, c->id, since, on_output, on_logs_end, c);
     c->wait = docker_wait(c->docker, c->id, on_waited, c);
     c->up = true;
+    watch(c, adopted);
 }
 
 static void is_up(struct container *c, bool adopted)
@@ -445,6 +511,15 @@ static void no_image(struct container *c, const struct err *err)
     fail(c, &own);
 }
 
+/* Enough for a runner, and not more than this process may have: an engine that is asked for more
+ * than it may set itself refuses. */
+static int64_t limit_of(__rlimit_resource_t what)
+{
+    struct rlimit l;
+
+    return getrlimit(what, &l) < 0 || l.rlim_max > LIMIT_MOST ? LIMIT_MOST : (int64_t)l.rlim_max;
+}
+
 static void on_image(const struct err *err, const json_t *answer, void *arg)
 {
     struct container *c = arg;
@@ -466,6 +541,10 @@ static void on_image(const struct err *err, const json_t *answer, void *arg)
     }
     if (is_over(c, err))
         return;
+    c->config.spec.is_podman = docker_is_podman(c->docker);
+    c->config.spec.api = docker_api(c->docker);
+    c->config.spec.open_files = limit_of(RLIMIT_NOFILE);
+    c->config.spec.processes = limit_of(RLIMIT_NPROC);
     c->body = container_spec_body(&c->config.spec, answer);
     c->step = docker_inspect(c->docker, c->config.name, on_found, c);
 }
@@ -560,7 +639,9 @@ static void send(struct container *c, const char *signal)
 {
     c->wants_end = true;
     if (!c->up)
-        return; /* the next step sees it */
+        return;    /* the next step sees it */
+    if (c->paused) /* it would hear of a signal when it goes on, that is: never */
+        signal = "SIGKILL";
     docker_cancel(c->signal);
     c->signal = docker_kill(c->docker, c->id, signal, on_signalled, c);
 }
@@ -596,11 +677,28 @@ static const char *id_of(const struct runner_backend *b)
     return ((const struct container *)b)->id;
 }
 
+static const char *kind_of(const struct runner_backend *b)
+{
+    (void)b;
+    return "container";
+}
+
+static const char *runtime_of(const struct runner_backend *b)
+{
+    return ((const struct container *)b)->config.runtime;
+}
+
+static const char *trouble_of(const struct runner_backend *b)
+{
+    return ((const struct container *)b)->paused ? "the container is paused" : "";
+}
+
 static void free_backend(struct runner_backend *b)
 {
     struct container *c = self(b);
 
     docker_cancel(c->step);
+    docker_cancel(c->events);
     docker_cancel(c->wait);
     docker_cancel(c->signal);
     close_output(c);
@@ -613,13 +711,14 @@ static void free_backend(struct runner_backend *b)
 struct runner_backend *backend_docker_new(struct loop *loop, struct docker *docker,
                                           const struct backend_docker_config *config)
 {
-    static const struct runner_backend_ops ops = {.kind = "container",
-                                                  .runtime = "docker",
+    static const struct runner_backend_ops ops = {.kind = kind_of,
+                                                  .runtime = runtime_of,
                                                   .start = start,
                                                   .stop = stop,
                                                   .kill = kill_now,
                                                   .pid = pid_of,
                                                   .container_id = id_of,
+                                                  .trouble = trouble_of,
                                                   .free = free_backend};
     struct container *c = mem_new(sizeof *c);
 

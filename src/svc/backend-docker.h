@@ -23,6 +23,7 @@
 
 struct backend_docker_config { /* text is borrowed */
     struct container_spec spec;
+    const char *runtime;  /* "docker" or "podman" */
     const char *name;     /* of the container */
     const char *archive;  /* of our image; its id is in <archive>.id */
     const char *id_file;  /* written before the start, removed at the end */

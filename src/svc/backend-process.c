@@ -135,7 +135,7 @@ static void tell_start(void *arg)
     if (p->started)
         p->base.events.on_started(p->base.events.arg);
     else
-        p->base.events.on_exited(&p->start_err, p->base.events.arg);
+        p->base.events.on_blocked(&p->start_err, p->base.events.arg);
 }
 
 static void start(struct runner_backend *b)
@@ -166,10 +166,16 @@ static pid_t pid_of(const struct runner_backend *b)
     return ((const struct process *)b)->pid;
 }
 
-static const char *no_container(const struct runner_backend *b)
+static const char *nothing(const struct runner_backend *b)
 {
     (void)b;
     return "";
+}
+
+static const char *name_of(const struct runner_backend *b)
+{
+    (void)b;
+    return "process";
 }
 
 static void free_backend(struct runner_backend *b)
@@ -186,13 +192,14 @@ static void free_backend(struct runner_backend *b)
 struct runner_backend *backend_process_new(struct loop *loop,
                                            const struct backend_process_config *config)
 {
-    static const struct runner_backend_ops ops = {.kind = "process",
-                                                  .runtime = "process",
+    static const struct runner_backend_ops ops = {.kind = name_of,
+                                                  .runtime = name_of,
                                                   .start = start,
                                                   .stop = stop,
                                                   .kill = kill_now,
                                                   .pid = pid_of,
-                                                  .container_id = no_container,
+                                                  .container_id = nothing,
+                                                  .trouble = nothing,
                                                   .free = free_backend};
     struct process *p = mem_new(sizeof *p);
 

@@ -11,6 +11,8 @@
 #define LABEL_COMPONENT "ai.stigmer.component"
 #define MOUNTED_RUNNER "/.stigmer/agent-runner"
 #define TMP_OPTIONS "rw,exec,nosuid,nodev,mode=1777"
+#define API_START_INTERVAL 44 /* Docker 25: asks more often until it is healthy */
+#define SECOND ((json_int_t)1000000000)
 
 static json_t *mount(const char *from, const char *to, bool read_only)
 {
@@ -22,7 +24,11 @@ static json_t *mounts(const struct container_spec *s, bool foreign)
 {
     json_t *list = json_array();
 
-    json_array_append_new(list, mount(s->workspace, "/workspace", false));
+    char workspace[128] = "/workspace";
+
+    if (s->session)
+        (void)str_format(workspace, sizeof workspace, "/workspace/%.80s", s->session);
+    json_array_append_new(list, mount(s->workspace, workspace, false));
     json_array_append_new(list, mount(s->api_folder, "/run/stigmer/api", true));
     json_array_append_new(list, mount(s->keys_folder, "/run/stigmer/keys", true));
     if (foreign)
@@ -38,6 +44,11 @@ static json_t *text_of(int64_t n)
     return json_string(text);
 }
 
+static json_t *ulimit(const char *name, int64_t n)
+{
+    return json_pack("{s:s,s:I,s:I}", "Name", name, "Soft", (json_int_t)n, "Hard", (json_int_t)n);
+}
+
 static json_t *host_config(const struct container_spec *s, bool foreign)
 {
     json_t *h = json_pack(
@@ -51,6 +62,11 @@ static json_t *host_config(const struct container_spec *s, bool foreign)
 
     if (s->cpus > 0)
         json_object_set_new(h, "NanoCpus", json_integer((json_int_t)(s->cpus * 1e9)));
+    if (s->is_podman) { /* its own defaults may be more than it is allowed to set */
+        json_object_set_new(
+            h, "Ulimits",
+            json_pack("[o,o]", ulimit("nofile", s->open_files), ulimit("nproc", s->processes)));
+    }
     if (str_eq(s->network, "bridge")) /* this machine's own services have a name there */
         json_object_set_new(h, "ExtraHosts", json_pack("[s]", "host.docker.internal:host-gateway"));
     return h;
@@ -70,11 +86,21 @@ static void start_mounted_runner(json_t *body)
     json_object_set_new(body, "Cmd", json_pack("[s]", "launch"));
     json_object_set_new(body, "User", json_string("0:0"));
     json_object_set_new(body, "WorkingDir", json_string("/"));
-    json_object_set_new(body, "Healthcheck",
-                        json_pack("{s:[sss],s:I,s:I,s:I,s:i}", "Test", "CMD", MOUNTED_RUNNER,
-                                  "healthcheck", "Interval", (json_int_t)30000000000, "Timeout",
-                                  (json_int_t)5000000000, "StartPeriod", (json_int_t)5000000000,
-                                  "Retries", 3));
+}
+
+/* Seldom once it is healthy. Older engines know one interval only: `docker ps` is to show it soon.
+ */
+static json_t *health_check(const struct container_spec *s, bool foreign)
+{
+    bool twofold = s->api >= API_START_INTERVAL;
+    json_t *h = json_pack("{s:[sss],s:I,s:I,s:I,s:i}", "Test", "CMD",
+                          foreign ? MOUNTED_RUNNER : "/usr/bin/agent-runner", "healthcheck",
+                          "Interval", (twofold ? 60 : 10) * SECOND, "Timeout", 5 * SECOND,
+                          "StartPeriod", 10 * SECOND, "Retries", 3);
+
+    if (twofold)
+        json_object_set_new(h, "StartInterval", json_integer(SECOND));
+    return h;
 }
 
 static void digest_of(const json_t *body, char ret[CONTAINER_SPEC_DIGEST])
@@ -102,6 +128,11 @@ json_t *container_spec_body(const struct container_spec *s, const json_t *image)
                      "ai.stigmer.keys", s->keys_mark, "HostConfig", host_config(s, foreign));
     if (foreign)
         start_mounted_runner(body);
+    if (!s->is_podman)
+        json_object_set_new(body, "Healthcheck", health_check(s, foreign));
+    if (s->session)
+        json_object_set_new(json_object_get(body, "Labels"), CONTAINER_SPEC_LABEL_SESSION,
+                            json_string(s->session));
     digest_of(body, digest);
     json_object_set_new(json_object_get(body, "Labels"), LABEL_DIGEST, json_string(digest));
     return body;

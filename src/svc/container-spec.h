@@ -7,6 +7,9 @@
  *   worker and the tool hosts and to end them; no new privileges; memory, processes, log size
  * limited
  *
+ * The engine asks it how it is: healthy means attached to the server. Podman asks through systemd
+ * timers, which not every machine has: there it is not asked.
+ *
  * An image that is not ours (no label of ours) gets the runner's program mounted into it.
  * No secret is part of it: keys are files, and the mark of the keys is a keyed hash.
  * Ownership: text is borrowed. */
@@ -19,6 +22,7 @@
 
 #define CONTAINER_SPEC_DIGEST 65 /* hex of SHA-256 */
 #define CONTAINER_SPEC_LABEL_HOME "ai.stigmer.home"
+#define CONTAINER_SPEC_LABEL_SESSION "ai.stigmer.session" /* of a session's own container */
 
 struct container_spec {
     const char *image, *network; /* as the settings say */
@@ -30,6 +34,11 @@ struct container_spec {
     int64_t memory, log_max_size; /* bytes */
     double cpus;                  /* 0: all */
     int64_t pids, log_max_files;
+    const char *session;           /* NULL: of all sessions; else only its folder is mounted, at
+                                      /workspace/<session> */
+    bool is_podman;                /* what answered the ping */
+    unsigned api;                  /* its minor version */
+    int64_t open_files, processes; /* what we may ask for here; Podman wants to be told */
 };
 
 /* image: the engine's answer about the image. The caller owns the result. Its label

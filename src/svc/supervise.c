@@ -9,6 +9,7 @@
 #include "base/str.h"
 
 struct supervise {
+    const char *name;               /* borrowed */
     struct unit unit;               /* decides; we only carry out */
     struct loop *loop;              /* borrowed */
     struct runner_backend *backend; /* owned */
@@ -16,7 +17,8 @@ struct supervise {
     struct supervise_events events;
     struct err last; /* why it last ended */
     int64_t since_wall_ms;
-    bool dead; /* freed inside a callback; memory stays until the turn ends */
+    bool started, attached; /* both make it ready: a runner that was found again attaches early */
+    bool dead;              /* freed inside a callback; memory stays until the turn ends */
 };
 
 static double jitter(void)
@@ -40,7 +42,7 @@ static void feed(struct supervise *s, enum unit_event ev)
     if (s->unit.state == before)
         return;
     s->since_wall_ms = clock_wall_ms();
-    log_info("runner state", "state", unit_state_name(s->unit.state));
+    log_info("runner state", "runner", s->name, "state", unit_state_name(s->unit.state));
     if (s->events.on_change)
         s->events.on_change(s->unit.state, s->events.arg);
 }
@@ -50,9 +52,20 @@ static void on_timer(void *arg)
     feed(arg, UNIT_TIMER);
 }
 
+static void check_ready(struct supervise *s)
+{
+    if (s->started && s->attached)
+        feed(s, UNIT_READY);
+}
+
 static void on_started(void *arg)
 {
-    (void)arg; /* it is ready when it has attached */
+    struct supervise *s = arg;
+
+    if (s->dead)
+        return;
+    s->started = true;
+    check_ready(s);
 }
 
 static void on_exited(const struct err *why, void *arg)
@@ -63,9 +76,25 @@ static void on_exited(const struct err *why, void *arg)
         return;
     if (s->unit.state != UNIT_STOPPING) {
         s->last = *why;
-        log_warn("runner ended", "why", why->msg);
+        log_warn("runner ended", "runner", s->name, "why", why->msg);
     }
+    s->started = s->attached = false;
     feed(s, UNIT_EXIT);
+}
+
+/* The same reason again and again is one line of the log. */
+static void on_blocked(const struct err *why, void *arg)
+{
+    struct supervise *s = arg;
+
+    if (s->dead)
+        return;
+    if (s->unit.state != UNIT_STOPPING && (!s->unit.look_ms || !str_eq(s->last.msg, why->msg)))
+        log_warn("runner cannot run", "runner", s->name, "why", why->msg);
+    if (s->unit.state != UNIT_STOPPING)
+        s->last = *why;
+    s->started = s->attached = false;
+    feed(s, UNIT_BLOCKED);
 }
 
 static void on_progress(const char *what, void *arg)
@@ -76,7 +105,16 @@ static void on_progress(const char *what, void *arg)
         s->events.on_progress(what, s->events.arg);
 }
 
-struct supervise *supervise_new(struct loop *loop, struct runner_backend *take_backend,
+static void on_trouble(void *arg)
+{
+    struct supervise *s = arg;
+
+    if (!s->dead && s->events.on_change)
+        s->events.on_change(s->unit.state, s->events.arg);
+}
+
+struct supervise *supervise_new(struct loop *loop, const char *name,
+                                struct runner_backend *take_backend,
                                 const struct supervise_events *events)
 {
     /* The design's figures: ten restarts in ten minutes; the first comes at once. */
@@ -84,16 +122,20 @@ struct supervise *supervise_new(struct loop *loop, struct runner_backend *take_b
                                               .backoff_max_ms = 30000,
                                               .grace_ms = 10000,
                                               .window_ms = 600000,
-                                              .restarts = 10};
+                                              .restarts = 10,
+                                              .look_min_ms = 500,
+                                              .look_max_ms = 10000};
     struct supervise *s = mem_new(sizeof *s);
 
     unit_init(&s->unit, &policy);
+    s->name = name;
     s->loop = loop;
     s->backend = take_backend;
     s->events = *events;
     s->since_wall_ms = clock_wall_ms();
     s->timer = loop_timer_new(loop, on_timer, s);
-    s->backend->events = (struct runner_backend_events){on_progress, on_started, on_exited, s};
+    s->backend->events = (struct runner_backend_events){on_progress, on_started, on_exited,
+                                                        on_blocked,  on_trouble, s};
     return s;
 }
 
@@ -110,7 +152,8 @@ void supervise_stop(struct supervise *s, int64_t grace_ms)
 
 void supervise_ready(struct supervise *s)
 {
-    feed(s, UNIT_READY);
+    s->attached = true;
+    check_ready(s);
 }
 
 void supervise_report(const struct supervise *s, struct supervise_report *ret)
@@ -120,7 +163,9 @@ void supervise_report(const struct supervise *s, struct supervise_report *ret)
                                      .restarts = s->unit.total,
                                      .last_exit = s->last.msg,
                                      .last_code = s->last.code,
-                                     .last_hint = s->last.hint};
+                                     .last_hint = s->last.hint,
+                                     .blocked = s->unit.state == UNIT_FAILED && s->unit.look_ms,
+                                     .trouble = s->backend->ops->trouble(s->backend)};
 }
 
 struct runner_backend *supervise_backend(struct supervise *s)

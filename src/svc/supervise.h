@@ -12,8 +12,8 @@
 struct supervise;
 
 struct supervise_events {
-    void (*on_change)(enum unit_state now, void *arg);
-    void (*on_progress)(const char *what, void *arg); /* may be NULL */
+    void (*on_change)(enum unit_state now, void *arg); /* or what troubles it */
+    void (*on_progress)(const char *what, void *arg);  /* may be NULL */
     void *arg;
 };
 
@@ -24,10 +24,13 @@ struct supervise_report {
     const char *last_exit; /* borrowed; "" when it never ended by itself */
     enum err_code last_code;
     const char *last_hint; /* borrowed */
+    bool blocked;          /* failed for a cause outside: it is looked at again by itself */
+    const char *trouble;   /* borrowed; "" or why it runs and does nothing */
 };
 
-/* Takes the backend over. */
-struct supervise *supervise_new(struct loop *loop, struct runner_backend *take_backend,
+/* Takes the backend over; name (borrowed) is for the log. */
+struct supervise *supervise_new(struct loop *loop, const char *name,
+                                struct runner_backend *take_backend,
                                 const struct supervise_events *events);
 void supervise_start(struct supervise *s);
 void supervise_stop(struct supervise *s, int64_t grace_ms);

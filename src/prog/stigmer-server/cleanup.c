@@ -21,20 +21,20 @@ static bool is_free(const struct paths *paths, int *ret_lock)
     return *ret_lock < 0 || flock(*ret_lock, LOCK_EX | LOCK_NB) == 0;
 }
 
-/* With an id file there was a container: then an engine that does not answer is worth a word.
- * Without one a crash may still have come between create and the file. */
+/* Where a container is known to have been, an engine that does not answer is worth a word. Without
+ * an id file a crash may still have come between create and the file: all engines are asked. */
 static int remove_containers(const struct paths *paths)
 {
     bool had = access(paths->container_id, F_OK) == 0;
     struct err err;
     size_t count;
+    enum err_code code = engine_ask_remove_all(paths, &count, &err);
 
-    if (engine_ask_remove_all(paths->home, &count, &err) == ERR_OK) {
+    if (!code || !had) {
         (void)unlink(paths->container_id);
+        (void)unlink(paths->engine_file);
         return EXIT_OK;
     }
-    if (!had)
-        return EXIT_OK;
     fprintf(stderr,
             "stigmer-server: error: the runner's container may still be there: %s\n"
             "hint: docker ps -a --filter label=ai.stigmer.home=%s\n",

@@ -108,14 +108,16 @@ static void check_image(struct doctor *d)
 {
     const char *image = config_get_str(&d->config, CONFIG_RUNNER_IMAGE);
     char detail[PATHS_MAX + 160], archive[PATHS_MAX];
-    bool there = false, ours = str_eq(image, BACKEND_DOCKER_IMAGE);
+    bool ours = str_eq(image, BACKEND_DOCKER_IMAGE);
+    json_t *there;
     struct err err;
 
-    if (engine_ask_image(image, &there, &err)) {
+    if (engine_ask_image("docker", image, &there, &err)) {
         say(d, "docker.image", "fail", err.msg, err.hint);
         return;
     }
     if (there) {
+        json_decref(there);
         say(d, "docker.image", "ok", image, "");
     } else if (ours && !runner_unit_archive(archive, &err) && access(archive, R_OK) == 0) {
         (void)str_format(detail, sizeof detail, "will be loaded from '%s'", archive);
@@ -132,13 +134,14 @@ static void check_image(struct doctor *d)
 static void check_engine(struct doctor *d)
 {
     const char *kind = config_get_str(&d->config, CONFIG_RUNNER_KIND);
-    char detail[256];
+    json_t *version;
     struct err err;
 
     if (str_eq(kind, "process") || str_eq(kind, "none"))
         return;
-    if (!engine_ask_version(detail, sizeof detail, &err)) {
-        say(d, "docker.socket", "ok", detail, "");
+    if (!engine_ask_version("docker", &version, &err)) {
+        say(d, "docker.socket", "ok", json_string_value(json_object_get(version, "Version")), "");
+        json_decref(version);
         check_image(d);
     } else if (str_eq(kind, "docker")) {
         say(d, "docker.socket", "fail", err.msg, err.hint);

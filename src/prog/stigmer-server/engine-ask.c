@@ -3,13 +3,15 @@
 #include "base/str.h"
 #include "clients/docker.h"
 #include "platform/loop.h"
+#include "prog/stigmer-server/engine-file.h"
 #include "svc/container-spec.h"
+
+#define PLACES 3
 
 struct ask {
     struct loop *loop;
     struct http *http;
     struct docker *docker;
-    char socket[DOCKER_SOCKET_MAX];
     json_t *answer; /* owned */
     struct err err; /* of the last call */
 };
@@ -42,63 +44,120 @@ static void close_ask(struct ask *a)
 }
 
 /* Close it in any case. */
-static enum err_code open_ask(struct ask *a, struct err *err)
+static enum err_code open_ask(struct ask *a, const struct docker_place *place, struct err *err)
 {
-    enum err_code code = docker_find(a->socket, err);
-
-    if (code)
-        return code;
     a->loop = loop_new();
     a->http = http_new(a->loop);
-    a->docker = docker_new(a->http, a->socket);
+    a->docker = docker_new(a->http, place);
     return wait_for(a, docker_ping(a->docker, on_answer, a), err);
 }
 
-enum err_code engine_ask_version(char *ret, size_t size, struct err *err)
+enum err_code engine_ask_version(const char *runtime, json_t **ret, struct err *err)
 {
     struct ask a = {0};
-    enum err_code code = open_ask(&a, err);
-    const char *version = json_string_value(json_object_get(a.answer, "Version"));
+    struct docker_place place;
+    enum err_code code = docker_find(runtime, &place, err);
 
-    if (!code)
-        (void)str_format(ret, size, "%s at %s", version ? version : "unknown version", a.socket);
+    if (code)
+        return code;
+    code = open_ask(&a, &place, err);
+    if (!code) {
+        *ret = json_incref(a.answer);
+        json_object_set_new(*ret, "Socket", json_string(place.socket));
+    }
     close_ask(&a);
     return code;
 }
 
-enum err_code engine_ask_image(const char *name, bool *ret_there, struct err *err)
+enum err_code engine_ask_image(const char *runtime, const char *name, json_t **ret, struct err *err)
 {
     struct ask a = {0};
-    struct err why;
-    enum err_code code = open_ask(&a, &why);
+    struct docker_place place;
+    enum err_code code = docker_find(runtime, &place, err);
 
+    *ret = NULL;
+    if (code)
+        return code;
+    code = open_ask(&a, &place, err);
     if (!code) {
-        code = wait_for(&a, docker_image(a.docker, name, on_answer, &a), &why);
-        *ret_there = code == ERR_OK;
+        code = wait_for(&a, docker_image(a.docker, name, on_answer, &a), err);
+        *ret = code ? NULL : json_incref(a.answer);
         if (code == ERR_NOT_FOUND)
             code = ERR_OK;
     }
     close_ask(&a);
-    if (code && err)
-        *err = why;
     return code;
 }
 
-enum err_code engine_ask_remove_all(const char *home, size_t *ret_count, struct err *err)
-{
-    struct ask a = {0};
-    char label[1200];
-    json_t *list = NULL;
-    size_t i;
-    const json_t *c;
-    enum err_code code = open_ask(&a, err);
+/* ---- this home's containers, wherever they are ---------------------------------------------- */
 
-    *ret_count = 0;
+static void add_place(struct docker_place *list, size_t *count, const struct docker_place *place)
+{
+    for (size_t i = 0; i < *count; i++)
+        if (str_eq(list[i].socket, place->socket))
+            return;
+    list[(*count)++] = *place;
+}
+
+/* The one that was used last comes first. */
+static size_t places_of(const struct paths *paths, struct docker_place ret[PLACES])
+{
+    struct docker_place place;
+    size_t count = 0;
+
+    if (engine_file_read(paths->engine_file, &place))
+        add_place(ret, &count, &place);
+    if (docker_find("docker", &place, NULL) == ERR_OK)
+        add_place(ret, &count, &place);
+    if (docker_find("podman", &place, NULL) == ERR_OK)
+        add_place(ret, &count, &place);
+    return count;
+}
+
+static enum err_code list_at(struct ask *a, const struct docker_place *place, const char *home,
+                             json_t **ret, struct err *err)
+{
+    char label[1200];
+    enum err_code code = open_ask(a, place, err);
+
+    *ret = NULL;
     (void)str_format(label, sizeof label, CONTAINER_SPEC_LABEL_HOME "=%s", home);
     if (!code)
-        code = wait_for(&a, docker_list(a.docker, label, on_answer, &a), err);
+        code = wait_for(a, docker_list(a->docker, label, on_answer, a), err);
     if (!code)
-        list = json_incref(a.answer);
+        *ret = json_incref(a->answer);
+    return code;
+}
+
+json_t *engine_ask_list(const struct paths *paths)
+{
+    struct docker_place places[PLACES];
+    size_t count = places_of(paths, places), k;
+    json_t *all = json_array(), *some, *c;
+
+    for (size_t i = 0; i < count; i++) {
+        struct ask a = {0};
+
+        if (list_at(&a, &places[i], paths->home, &some, NULL) == ERR_OK)
+            json_array_foreach(some, k, c)
+            {
+                json_object_set_new(c, "Engine", json_string(places[i].runtime));
+                json_array_append(all, c);
+            }
+        json_decref(some);
+        close_ask(&a);
+    }
+    return all;
+}
+
+static enum err_code remove_at(const struct docker_place *place, const char *home, size_t *count,
+                               struct err *err)
+{
+    struct ask a = {0};
+    json_t *list, *c;
+    size_t i;
+    enum err_code code = list_at(&a, place, home, &list, err);
+
     json_array_foreach(list, i, c)
     {
         const char *id = json_string_value(json_object_get(c, "Id"));
@@ -106,9 +165,26 @@ enum err_code engine_ask_remove_all(const char *home, size_t *ret_count, struct 
         if (code || !id)
             break;
         code = wait_for(&a, docker_remove(a.docker, id, on_answer, &a), err);
-        *ret_count += code == ERR_OK;
+        *count += code == ERR_OK;
     }
     json_decref(list);
     close_ask(&a);
     return code;
+}
+
+enum err_code engine_ask_remove_all(const struct paths *paths, size_t *ret_count, struct err *err)
+{
+    struct docker_place places[PLACES];
+    size_t count = places_of(paths, places);
+    enum err_code first = ERR_OK;
+    struct err other;
+
+    *ret_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        enum err_code code = remove_at(&places[i], paths->home, ret_count, i ? &other : err);
+
+        if (!i)
+            first = code;
+    }
+    return first;
 }

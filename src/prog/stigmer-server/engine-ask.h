@@ -1,5 +1,6 @@
 /* engine-ask.h — questions to the container engine by the parts of stigmer-server that run no loop
- * of their own (doctor, cleanup). Each call blocks, at most some seconds where no engine is. */
+ * of their own (doctor, cleanup). Each call blocks, at most some seconds where no engine is.
+ * runtime: "docker" or "podman", see clients/docker-find.h. */
 #ifndef PROG_STIGMER_SERVER_ENGINE_ASK_H
 #define PROG_STIGMER_SERVER_ENGINE_ASK_H
 
@@ -8,14 +9,22 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "core/paths.h"
 
-/* The engine's version, as "20.10.24 at /var/run/docker.sock". */
-MUST_CHECK enum err_code engine_ask_version(char *ret, size_t size, struct err *err);
+/* What GET /version answers; with "Socket", where. The caller's. */
+MUST_CHECK enum err_code engine_ask_version(const char *runtime, json_t **ret, struct err *err);
 
-MUST_CHECK enum err_code engine_ask_image(const char *name, bool *ret_there, struct err *err);
+/* What is told of an image, the caller's; NULL: there is none of that name. */
+MUST_CHECK enum err_code engine_ask_image(const char *runtime, const char *name, json_t **ret,
+                                          struct err *err);
 
-/* Removes every container with the label of this home. */
-MUST_CHECK enum err_code engine_ask_remove_all(const char *home, size_t *ret_count,
+/* The containers with this home's label, of every engine that answers; the caller's. Each has
+ * "Id", "Names", "Labels", "State", and "Engine", its runtime. */
+json_t *engine_ask_list(const struct paths *paths);
+
+/* Removes every container with the label of this home, at every engine that answers.
+ * Fails when the engine that this home has used last (else Docker) does not answer. */
+MUST_CHECK enum err_code engine_ask_remove_all(const struct paths *paths, size_t *ret_count,
                                                struct err *err);
 
 #endif

@@ -5,34 +5,41 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "clients/docker.h"
+#include "prog/stigmer-server/engine-file.h"
 #include "svc/backend-docker.h"
 #include "svc/backend-process.h"
 #include "svc/keys.h"
 
 #define ENV_MAX 24
 #define ENV_TEXT (PATHS_MAX + 64)
+#define STICK_MS 10000 /* how long the engine of a container that was left is waited for */
 
 struct runner_unit {
-    struct loop *loop;           /* borrowed */
-    const struct config *config; /* borrowed */
-    const struct paths *paths;   /* borrowed */
-    const char *token;           /* borrowed */
-    struct http *http;           /* owned; NULL while no engine is asked */
-    struct docker *docker;       /* owned; likewise */
-    struct loop_timer *later;    /* owned; tells a choice that needed no question */
-    runner_unit_fn *fn;
-    void *arg;
-    struct err err; /* of a choice told later */
-    char keys_folder[PATHS_MAX];
+    struct runner_backend base;
+    struct runner_unit_options o;
+    struct loop *loop;            /* borrowed */
+    struct runner_backend *inner; /* owned; the choice; NULL before the first */
+    struct http *http;            /* owned; NULL while no engine is asked */
+    struct docker *docker;        /* owned; likewise */
+    struct docker_place place;    /* of docker */
+    struct docker_call *ping;     /* while it is asked */
+    struct loop_timer *later;     /* owned; goes on with the choice after start has returned */
+    const char *const *choices;   /* "docker", … NULL-ended: in this order */
+    size_t at;
+    int64_t stick_until; /* 0: nothing to stick to */
+    bool wants_end;      /* a stop came while it was being chosen */
+    struct err err;      /* of the last choice that could not be had */
     char keys_mark[KEYS_MARK];
     char program[PATHS_MAX];
     char archive[PATHS_MAX];
-    char notice[512];
+    char name[160], id_file[PATHS_MAX + 96], log_file[PATHS_MAX];
+    char notice[640], reach[512];
     char env_text[ENV_MAX][ENV_TEXT];
     const char *env[ENV_MAX + 1];
     size_t env_count;
@@ -88,10 +95,10 @@ static void common_env(struct runner_unit *u)
     put(u, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     put(u, "MODE", "local");
     put(u, "TASK_QUEUE", "agent_execution_runner");
-    put(u, "STIGMER_SLOTS", config_get_str(u->config, CONFIG_RUNNER_SLOTS));
-    put(u, "STIGMER_LOG_LEVEL", config_get_str(u->config, CONFIG_SERVER_LOG_LEVEL));
-    put(u, "STIGMER_SANDBOX_REQUIRE", config_get_str(u->config, CONFIG_SANDBOX_REQUIRE));
-    put(u, "STIGMER_SANDBOX_EGRESS", config_egress(u->config));
+    put(u, "STIGMER_SLOTS", config_get_str(u->o.config, CONFIG_RUNNER_SLOTS));
+    put(u, "STIGMER_LOG_LEVEL", config_get_str(u->o.config, CONFIG_SERVER_LOG_LEVEL));
+    put(u, "STIGMER_SANDBOX_REQUIRE", config_get_str(u->o.config, CONFIG_SANDBOX_REQUIRE));
+    put(u, "STIGMER_SANDBOX_EGRESS", config_egress(u->o.config));
 }
 
 static enum err_code find_program(struct runner_unit *u, struct err *err)
@@ -121,34 +128,35 @@ static enum err_code process_backend(struct runner_unit *u, struct runner_backen
     if (code)
         return code;
     common_env(u);
-    (void)str_format(address, sizeof address, "unix:%s", u->paths->runner_sock);
+    (void)str_format(address, sizeof address, "unix:%s", u->o.paths->runner_sock);
     put(u, "STIGMER_BACKEND_ENDPOINT", address);
-    put(u, "WORKSPACE_ROOT", u->paths->workspace);
-    put(u, "STIGMER_KEYS_DIR", u->keys_folder);
+    put(u, "WORKSPACE_ROOT", u->o.paths->workspace);
+    put(u, "STIGMER_KEYS_DIR", u->o.keys_folder);
     c = (struct backend_process_config){
         .program = u->program,
         .envp = u->env,
-        .log_file = u->paths->log_runner,
-        .log_max_size = config_get_size(u->config, CONFIG_SERVER_LOG_MAX_SIZE),
-        .log_max_files = (int)config_get_int(u->config, CONFIG_SERVER_LOG_MAX_FILES)};
+        .log_file = u->o.paths->log_runner,
+        .log_max_size = config_get_size(u->o.config, CONFIG_SERVER_LOG_MAX_SIZE),
+        .log_max_files = (int)config_get_int(u->o.config, CONFIG_SERVER_LOG_MAX_FILES)};
     *ret = backend_process_new(u->loop, &c);
     return ERR_OK;
 }
 
 static struct container_spec spec_of(struct runner_unit *u)
 {
-    const struct config *c = u->config;
+    const struct config *c = u->o.config;
     bool direct = str_eq(config_egress(c), "allow");
 
     return (struct container_spec){
         .image = config_get_str(c, CONFIG_RUNNER_IMAGE),
         /* tools that may connect anywhere must not reach this machine's own services */
         .network = direct ? "bridge" : config_get_str(c, CONFIG_RUNNER_NETWORK),
-        .home = u->paths->home,
+        .home = u->o.paths->home,
         .env = u->env,
-        .workspace = u->paths->workspace,
-        .api_folder = u->paths->runner_dir,
-        .keys_folder = u->keys_folder,
+        .session = u->o.session,
+        .workspace = u->o.session ? u->o.folder : u->o.paths->workspace,
+        .api_folder = u->o.paths->runner_dir,
+        .keys_folder = u->o.keys_folder,
         .program = u->program,
         .keys_mark = u->keys_mark,
         .memory = config_get_size(c, CONFIG_RUNNER_MEMORY),
@@ -169,15 +177,15 @@ static bool names_this_machine(const char *url)
 /* A model that the container's network cannot reach is told at the start, not by every run. */
 static void check_reach(struct runner_unit *u, const char *network)
 {
-    const char *url = config_get_str(u->config, CONFIG_LLM_BASE_URL);
+    const char *url = config_get_str(u->o.config, CONFIG_LLM_BASE_URL);
 
-    if (str_eq(config_get_str(u->config, CONFIG_LLM_PROVIDER), "replay"))
+    if (str_eq(config_get_str(u->o.config, CONFIG_LLM_PROVIDER), "replay"))
         return;
     if (str_eq(network, "none"))
-        (void)str_format(u->notice, sizeof u->notice,
+        (void)str_format(u->reach, sizeof u->reach,
                          "runner.network is none: the runner reaches no model, only recordings");
     else if (!str_eq(network, "host") && names_this_machine(url))
-        (void)str_format(u->notice, sizeof u->notice,
+        (void)str_format(u->reach, sizeof u->reach,
                          "the model's address %.200s is this machine's own, which the container's "
                          "network '%s' does not reach; use host.docker.internal in llm.base_url",
                          url, network);
@@ -190,17 +198,20 @@ static enum err_code docker_backend(struct runner_unit *u, struct runner_backend
     enum err_code code;
 
     if ((code = find_program(u, err)) || (code = runner_unit_archive(u->archive, err)) ||
-        (code = keys_mark(u->keys_folder, u->token, u->keys_mark, err)))
+        (code = keys_mark(u->o.keys_folder, u->o.token, u->keys_mark, err)))
         return code;
     common_env(u);
     put(u, "STIGMER_BACKEND_ENDPOINT", "unix:/run/stigmer/api/runner.sock");
     put(u, "WORKSPACE_ROOT", "/workspace");
     put(u, "STIGMER_KEYS_DIR", "/run/stigmer/keys");
+    if (u->o.session)
+        put(u, "STIGMER_RUNNER_SESSION", u->o.session);
     c = (struct backend_docker_config){.spec = spec_of(u),
-                                       .name = config_get_str(u->config, CONFIG_RUNNER_NAME),
+                                       .runtime = u->place.runtime,
+                                       .name = u->name,
                                        .archive = u->archive,
-                                       .id_file = u->paths->container_id,
-                                       .log_file = u->paths->log_runner};
+                                       .id_file = u->id_file,
+                                       .log_file = u->o.paths->log_runner};
     check_reach(u, c.spec.network);
     *ret = backend_docker_new(u->loop, u->docker, &c);
     return ERR_OK;
@@ -208,49 +219,107 @@ static enum err_code docker_backend(struct runner_unit *u, struct runner_backend
 
 /* ---- the choice ---------------------------------------------------------------------------- */
 
+static struct runner_unit *self(struct runner_backend *b)
+{
+    return (struct runner_unit *)b; /* base is the first member */
+}
+
 static void close_engine(struct runner_unit *u)
 {
     docker_free(TAKE(u->docker));
     http_free(TAKE(u->http));
+    u->ping = NULL;
 }
 
-static enum err_code open_engine(struct runner_unit *u, struct err *err)
+static void drop_inner(struct runner_unit *u)
 {
-    char socket[DOCKER_SOCKET_MAX];
-    enum err_code code = docker_find(socket, err);
-
-    if (code)
-        return code;
-    u->http = http_new(u->loop);
-    u->docker = docker_new(u->http, socket);
-    return ERR_OK;
+    if (u->inner)
+        u->inner->ops->free(u->inner);
+    u->inner = NULL;
 }
 
-static void tell(struct runner_unit *u, bool container)
+/* Why the choices before this one could not be had. */
+static void note_failure(struct runner_unit *u, const struct err *why)
 {
-    struct runner_backend *b = NULL;
-    struct err err = u->err;
-    enum err_code code = err.code;
+    size_t len = strlen(u->notice);
 
-    if (!container)
-        close_engine(u);
-    if (!code)
-        code = container ? docker_backend(u, &b, &err) : process_backend(u, &b, &err);
-    u->fn(b, u->notice, code ? &err : NULL, u->arg);
-}
-
-static void on_later(void *arg)
-{
-    struct runner_unit *u = arg;
-
-    tell(u, u->docker != NULL);
-}
-
-static void take_process(struct runner_unit *u, const struct err *why)
-{
-    (void)str_format(u->notice, sizeof u->notice,
-                     "the runner is a sandboxed process on this machine, not a container (%.380s)",
+    u->err = *why;
+    (void)str_format(u->notice + len, sizeof u->notice - len, "%s%.250s", len ? "; " : "",
                      why->msg);
+}
+
+static void say_choice(struct runner_unit *u, const char *runtime)
+{
+    char why[sizeof u->notice];
+
+    (void)str_format(why, sizeof why, "%s", u->notice);
+    u->notice[0] = '\0';
+    if (*why && str_eq(runtime, "process"))
+        (void)str_format(
+            u->notice, sizeof u->notice,
+            "the runner is a sandboxed process on this machine, not a container (%.500s)", why);
+    else if (*why)
+        log_info("container engine chosen", "engine", runtime, "because", why);
+    if (u->notice[0])
+        log_warn("runner chosen", "runner", runtime, "because", why);
+}
+
+static void begin(struct runner_unit *u, const char *runtime)
+{
+    bool process = str_eq(runtime, "process");
+    struct err err;
+    enum err_code code =
+        process ? process_backend(u, &u->inner, &err) : docker_backend(u, &u->inner, &err);
+
+    u->stick_until = 0;
+    if (code) {
+        u->base.events.on_blocked(&err, u->base.events.arg);
+        return;
+    }
+    say_choice(u, runtime);
+    if (process)
+        close_engine(u);
+    else
+        engine_file_write(u->o.paths->engine_file, &u->place);
+    u->inner->events = u->base.events;
+    u->inner->ops->start(u->inner);
+}
+
+static void try_choice(struct runner_unit *u);
+
+/* A container that was left, and its engine does not answer (yet): no second runner beside it. */
+static bool sticks(struct runner_unit *u)
+{
+    int64_t now = loop_now_ms(u->loop);
+
+    if (access(u->id_file, F_OK) < 0)
+        return false;
+    if (!u->stick_until)
+        u->stick_until = now + STICK_MS;
+    return now < u->stick_until;
+}
+
+static void next_choice(struct runner_unit *u, const struct err *why)
+{
+    note_failure(u, why);
+    close_engine(u);
+    if (u->choices[u->at + 1] && !sticks(u)) {
+        u->at++;
+        try_choice(u);
+        return;
+    }
+    u->base.events.on_blocked(&u->err, u->base.events.arg);
+}
+
+static bool is_stopped(struct runner_unit *u)
+{
+    struct err why;
+
+    if (!u->wants_end)
+        return false;
+    err_set(&why, ERR_OK, "stopped while it was starting");
+    u->base.events.on_exited(&why, u->base.events.arg);
+    return true;
 }
 
 static void on_ping(const struct err *err, const json_t *answer, void *arg)
@@ -258,57 +327,176 @@ static void on_ping(const struct err *err, const json_t *answer, void *arg)
     struct runner_unit *u = arg;
 
     (void)answer;
+    u->ping = NULL;
+    if (is_stopped(u))
+        return;
     if (err)
-        take_process(u, err);
-    tell(u, !err);
+        next_choice(u, err);
+    else
+        begin(u, u->choices[u->at]);
 }
 
-/* A container that an earlier server of this home left is a choice already made: an engine that is
- * being restarted must not get a second runner beside it. */
-static bool had_container(const struct runner_unit *u)
+static void try_choice(struct runner_unit *u)
 {
-    return access(u->paths->container_id, F_OK) == 0;
-}
-
-void runner_unit_choose(struct runner_unit *u, runner_unit_fn *fn, void *arg)
-{
-    const char *kind = config_get_str(u->config, CONFIG_RUNNER_KIND);
+    const char *runtime = u->choices[u->at];
     struct err err;
 
-    u->fn = fn;
-    u->arg = arg;
-    if (!str_eq(kind, "process") && open_engine(u, &err)) {
-        if (str_eq(kind, "auto"))
-            take_process(u, &err);
-        else
-            u->err = err;
+    if (str_eq(runtime, "process")) {
+        begin(u, runtime);
+        return;
     }
-    if (u->docker && str_eq(kind, "auto") && !had_container(u))
-        (void)docker_ping(u->docker, on_ping, u);
-    else
-        loop_timer_in(u->later, 0);
+    if (docker_find(runtime, &u->place, &err)) {
+        next_choice(u, &err);
+        return;
+    }
+    u->http = http_new(u->loop);
+    u->docker = docker_new(u->http, &u->place);
+    u->ping = docker_ping(u->docker, on_ping, u);
 }
 
-struct runner_unit *runner_unit_new(struct loop *loop, const struct config *config,
-                                    const struct paths *paths, const char *keys_folder,
-                                    const char *token)
+static void on_later(void *arg)
 {
+    struct runner_unit *u = arg;
+
+    if (!is_stopped(u))
+        try_choice(u);
+}
+
+/* ---- as a backend -------------------------------------------------------------------------- */
+
+static const char *const *choices_of(const struct config *c)
+{
+    static const char *const all[] = {"docker", "podman", "process", NULL};
+    static const char *const docker[] = {"docker", NULL}, *const podman[] = {"podman", NULL},
+                             *const process[] = {"process", NULL};
+    const char *kind = config_get_str(c, CONFIG_RUNNER_KIND);
+
+    return str_eq(kind, "docker")    ? docker
+           : str_eq(kind, "podman")  ? podman
+           : str_eq(kind, "process") ? process
+                                     : all;
+}
+
+static void start(struct runner_backend *b)
+{
+    struct runner_unit *u = self(b);
+
+    drop_inner(u);
+    close_engine(u);
+    u->choices = choices_of(u->o.config);
+    u->at = 0;
+    u->wants_end = false;
+    u->notice[0] = u->reach[0] = '\0';
+    loop_timer_in(u->later, 0);
+}
+
+static void stop(struct runner_backend *b)
+{
+    struct runner_unit *u = self(b);
+
+    u->wants_end = true;
+    if (u->inner)
+        u->inner->ops->stop(u->inner);
+}
+
+static void kill_now(struct runner_backend *b)
+{
+    struct runner_unit *u = self(b);
+
+    u->wants_end = true;
+    if (u->inner) {
+        u->inner->ops->kill(u->inner);
+    } else {
+        docker_cancel(TAKE(u->ping));
+        loop_timer_in(u->later, 0);
+    }
+}
+
+static pid_t pid_of(const struct runner_backend *b)
+{
+    const struct runner_backend *inner = ((const struct runner_unit *)b)->inner;
+
+    return inner ? inner->ops->pid(inner) : 0;
+}
+
+static const char *container_of(const struct runner_backend *b)
+{
+    const struct runner_backend *inner = ((const struct runner_unit *)b)->inner;
+
+    return inner ? inner->ops->container_id(inner) : "";
+}
+
+static const char *trouble_of(const struct runner_backend *b)
+{
+    const struct runner_backend *inner = ((const struct runner_unit *)b)->inner;
+
+    return inner ? inner->ops->trouble(inner) : "";
+}
+
+static const char *runtime_of(const struct runner_backend *b)
+{
+    const struct runner_unit *u = (const struct runner_unit *)b;
+
+    return u->inner ? u->inner->ops->runtime(u->inner) : choices_of(u->o.config)[0];
+}
+
+static const char *kind_of(const struct runner_backend *b)
+{
+    const struct runner_backend *inner = ((const struct runner_unit *)b)->inner;
+
+    if (inner)
+        return inner->ops->kind(inner);
+    return str_eq(runtime_of(b), "process") ? "process" : "container";
+}
+
+static void free_unit(struct runner_backend *b)
+{
+    struct runner_unit *u = self(b);
+
+    drop_inner(u);
+    close_engine(u);
+    loop_timer_free(u->later);
+    free(u);
+}
+
+bool runner_unit_waits(const struct runner_backend *b)
+{
+    const struct runner_unit *u = (const struct runner_unit *)b;
+
+    return u->stick_until && u->choices[1];
+}
+
+const char *runner_unit_notice(const struct runner_backend *b)
+{
+    const struct runner_unit *u = (const struct runner_unit *)b;
+
+    return u->notice[0] ? u->notice : u->reach;
+}
+
+struct runner_backend *runner_unit_new(struct loop *loop, const struct runner_unit_options *o)
+{
+    static const struct runner_backend_ops ops = {.kind = kind_of,
+                                                  .runtime = runtime_of,
+                                                  .start = start,
+                                                  .stop = stop,
+                                                  .kill = kill_now,
+                                                  .pid = pid_of,
+                                                  .container_id = container_of,
+                                                  .trouble = trouble_of,
+                                                  .free = free_unit};
+    const char *name = config_get_str(o->config, CONFIG_RUNNER_NAME);
     struct runner_unit *u = mem_new(sizeof *u);
 
+    u->base.ops = &ops;
+    u->o = *o;
     u->loop = loop;
-    u->config = config;
-    u->paths = paths;
-    u->token = token;
     u->later = loop_timer_new(loop, on_later, u);
-    (void)str_format(u->keys_folder, sizeof u->keys_folder, "%s", keys_folder);
-    return u;
-}
-
-void runner_unit_free(struct runner_unit *u)
-{
-    if (!u)
-        return;
-    loop_timer_free(u->later);
-    close_engine(u);
-    free(u);
+    (void)str_format(u->name, sizeof u->name, o->session ? "%.100s-%.40s" : "%.100s", name,
+                     o->session);
+    if (o->session)
+        (void)str_format(u->id_file, sizeof u->id_file, "%s/container-%.80s.id", o->paths->run,
+                         o->session);
+    else
+        (void)str_format(u->id_file, sizeof u->id_file, "%s", o->paths->container_id);
+    return &u->base;
 }

@@ -1,10 +1,17 @@
-/* runner-unit.h — which runner this server has, and with what environment: the choice of the
- * backend from the settings.
+/* runner-unit.h — the runner that the settings ask for, as one backend (svc/runner-backend.h) whose
+ * every start chooses where it runs:
  *
- *   docker    a container; when no engine answers the start has failed (ERR_SANDBOX, exit 10)
- *   process   a sandboxed process of this machine
- *   auto      a container when an engine answers, else a process and a visible notice
+ *   docker, podman   a container of that engine; when it does not answer, on_blocked
+ *   process          a sandboxed process of this machine
+ *   auto             the first of docker, podman, process that can be had; chosen again whenever
+ *                    the runner is started again, so also when an engine has gone away
  *
+ * A choice of auto that is no container is said: runner_unit_notice.
+ * A container that an earlier server of this home left is a choice already made: for some seconds
+ * its engine, which may be on its way up, is waited for.
+ *
+ * A unit is for all sessions, or for one that has a person's own folder as its workspace: that one
+ * is a container of its own with just this folder mounted.
  * Ownership: borrows settings and paths. Threads: the loop's. */
 #ifndef PROG_STIGMER_SERVER_RUNNER_UNIT_H
 #define PROG_STIGMER_SERVER_RUNNER_UNIT_H
@@ -14,23 +21,28 @@
 #include "platform/loop.h"
 #include "svc/runner-backend.h"
 
-struct runner_unit;
-
 /* The folder our own program lies in: agent-runner lies beside it. */
 MUST_CHECK enum err_code runner_unit_libexec(char ret[PATHS_MAX], struct err *err);
 
 /* The archive of our image, as it was installed with this program; it need not be there. */
 MUST_CHECK enum err_code runner_unit_archive(char ret[PATHS_MAX], struct err *err);
 
-struct runner_unit *runner_unit_new(struct loop *loop, const struct config *config,
-                                    const struct paths *paths, const char *keys_folder,
-                                    const char *token);
-void runner_unit_free(struct runner_unit *u); /* after the backend */
+struct runner_unit_options { /* text is borrowed */
+    const struct config *config;
+    const struct paths *paths;
+    const char *keys_folder;
+    const char *token;
+    const char *session; /* NULL: of all sessions that have no folder of their own */
+    const char *folder;  /* that session's; absolute */
+};
 
-/* Exactly once, later; not after runner_unit_free. backend (owned by the receiver) or err is NULL;
- * notice is "" or what a person should be told. */
-typedef void runner_unit_fn(struct runner_backend *take_backend, const char *notice,
-                            const struct err *err, void *arg);
-void runner_unit_choose(struct runner_unit *u, runner_unit_fn *fn, void *arg);
+struct runner_backend *runner_unit_new(struct loop *loop, const struct runner_unit_options *o);
+
+/* Blocked now, but another choice is tried soon: the engine of a container that was left is waited
+ * for. */
+bool runner_unit_waits(const struct runner_backend *b);
+
+/* "" or what a person should be told about the choice; borrowed, until the next start. */
+const char *runner_unit_notice(const struct runner_backend *b);
 
 #endif

@@ -56,7 +56,6 @@ struct serve {
     struct execution_api *execution_api;
     struct grpc_health *health;
     struct grpc_reflection *reflection;
-    struct runner_unit *runner_unit;
     struct supervise *supervise;
     struct own_log *own_log;
     struct loop_signal *on_term, *on_int;
@@ -99,8 +98,7 @@ static void tell_ready(struct serve *s)
 
     s->ready = true;
     log_info("ready", "listen", s->listen);
-    for (size_t i = 0; i < s->view.warning_count; i++)
-        json_array_append_new(warnings, json_string(s->view.warnings[i]));
+    status_put_warnings(&s->view, warnings);
     tell(s, json_pack("{s:b,s:[s],s:o}", "ready", 1, "listen", s->listen, "warnings", warnings));
     own_fd(&s->told_fd);
     s->told_fd = -1;
@@ -291,6 +289,8 @@ static void check_start(void *arg)
         tell_ready(s);
         return;
     }
+    if (runner_unit_waits(supervise_backend(s->supervise)))
+        return;
     if (r.state != UNIT_FAILED &&
         (r.state != UNIT_BACKOFF || (r.last_code == ERR_OK && r.restarts < 3)))
         return;
@@ -308,7 +308,7 @@ static void on_unit_change(enum unit_state now, void *arg)
 
     if (s->view.stopping && now == UNIT_DOWN)
         loop_later(s->loop, quit, s);
-    else
+    else if (!s->view.stopping)
         loop_later(s->loop, check_start, s);
 }
 
@@ -319,34 +319,22 @@ static void on_unit_progress(const char *what, void *arg)
     tell(s, json_pack("{s:s}", "progress", what));
 }
 
-static void on_backend(struct runner_backend *take_backend, const char *notice,
-                       const struct err *err, void *arg)
-{
-    const struct supervise_events events = {on_unit_change, on_unit_progress, arg};
-    struct serve *s = arg;
-
-    if (err) {
-        tell_error(s, err);
-        begin_stop(0, s);
-        return;
-    }
-    if (*notice)
-        status_warn(&s->view, notice);
-    s->supervise = supervise_new(s->loop, take_backend, &events);
-    s->view.supervise = s->supervise;
-    if (!s->view.stopping)
-        supervise_start(s->supervise);
-}
-
 static void start_runner(struct serve *s)
 {
+    const struct supervise_events events = {on_unit_change, on_unit_progress, s};
+    const struct runner_unit_options o = {
+        .config = &s->config, .paths = s->paths, .keys_folder = s->keys_folder, .token = s->token};
+
     runner_api_on_change(s->runner_api, on_runner_change, s);
     if (str_eq(config_get_str(&s->config, CONFIG_RUNNER_KIND), "none")) {
         tell_ready(s);
         return;
     }
-    s->runner_unit = runner_unit_new(s->loop, &s->config, s->paths, s->keys_folder, s->token);
-    runner_unit_choose(s->runner_unit, on_backend, s);
+    s->supervise = supervise_new(s->loop, "agent-runner", runner_unit_new(s->loop, &o), &events);
+    s->view.supervise = s->supervise;
+    supervise_start(s->supervise);
+    if (s->view.past->restarts) /* nobody waits for this start; without a runner it goes on, too */
+        tell_ready(s);
 }
 
 /* ---- the end ----------------------------------------------------------------------------- */
@@ -387,7 +375,6 @@ static void on_signal(void *arg)
 static void close_all(struct serve *s)
 {
     supervise_free(s->supervise);
-    runner_unit_free(s->runner_unit);
     grpc_reflection_free(s->reflection);
     grpc_health_free(s->health);
     rpc_server_free(s->rpc);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "prog/stigmer-server/runner-unit.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
 static int64_t rss_of(pid_t pid)
@@ -49,7 +50,7 @@ static json_t *server_json(const struct status_view *v)
 
 static const char *runner_state(const struct supervise_report *r)
 {
-    return unit_state_name(r->state);
+    return *r->trouble ? "degraded" : unit_state_name(r->state);
 }
 
 static void put_identity(const struct status_view *v, struct runner_backend *b, json_t *o)
@@ -84,11 +85,13 @@ static json_t *runner_json(const struct status_view *v)
                          engine_embedded_runners(v->engine) ? "ready" : "disabled");
     supervise_report(v->supervise, &r);
     b = supervise_backend(v->supervise);
-    o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:i,s:o}", "name", "agent-runner", "kind", b->ops->kind,
-                  "state", runner_state(&r), "runtime", b->ops->runtime, "since",
+    o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:i,s:o}", "name", "agent-runner", "kind", b->ops->kind(b),
+                  "state", runner_state(&r), "runtime", b->ops->runtime(b), "since",
                   time_json(r.since_wall_ms), "restarts", (int)r.restarts, "lastExit",
                   text_json(r.last_exit));
     put_identity(v, b, o);
+    if (*r.trouble)
+        json_object_set_new(o, "trouble", json_string(r.trouble));
     json_object_set_new(o, "slots",
                         json_pack("{s:i,s:i}", "used", (int)engine_embedded_running(v->engine),
                                   "max", (int)config_get_int(v->config, CONFIG_RUNNER_SLOTS)));
@@ -100,7 +103,9 @@ static json_t *sandbox_json(const struct status_view *v)
     const Runner__AttachRequest *a = runner_api_seen(v->runner_api)->attach;
     json_t *layers = json_array(), *missing = json_array();
 
-    if (v->supervise && str_eq(supervise_backend(v->supervise)->ops->kind, "container"))
+    const struct runner_backend *b = v->supervise ? supervise_backend(v->supervise) : NULL;
+
+    if (b && str_eq(b->ops->kind(b), "container"))
         json_array_append_new(layers, json_string("container"));
     for (size_t i = 0; a && i < a->n_layers; i++)
         json_array_append_new(layers, json_string(a->layers[i]));
@@ -120,7 +125,7 @@ static const char *whole_state(const struct status_view *v)
         return "ready";
     supervise_report(v->supervise, &r);
     if (r.state == UNIT_UP)
-        return "ready";
+        return *r.trouble ? "degraded" : "ready";
     return r.state == UNIT_STARTING && !r.restarts ? "starting" : "degraded";
 }
 
@@ -141,8 +146,7 @@ json_t *status_json(const struct status_view *v)
     json_t *warnings = json_array(), *components;
 
     (void)str_format(unix_address, sizeof unix_address, "unix:%s", v->paths->api_sock);
-    for (size_t i = 0; i < v->warning_count; i++)
-        json_array_append_new(warnings, json_string(v->warnings[i]));
+    status_put_warnings(v, warnings);
     components = json_pack("[o,o,{s:s,s:s,s:s}]", server_json(v), runner_json(v), "name",
                            "temporal", "kind", "process", "state", "disabled");
     return json_pack(
@@ -150,6 +154,16 @@ json_t *status_json(const struct status_view *v)
         "state", whole_state(v), "home", v->paths->home, "engine", "embedded", "startedAt",
         time_json(v->started_wall_ms), "listen", unix_address, v->listen, "components", components,
         "sandbox", sandbox_json(v), "warnings", warnings, "config", config_json(v->config));
+}
+
+void status_put_warnings(const struct status_view *v, json_t *list)
+{
+    const char *notice = v->supervise ? runner_unit_notice(supervise_backend(v->supervise)) : "";
+
+    for (size_t i = 0; i < v->warning_count; i++)
+        json_array_append_new(list, json_string(v->warnings[i]));
+    if (*notice)
+        json_array_append_new(list, json_string(notice));
 }
 
 void status_warn(struct status_view *v, const char *text)

@@ -35,6 +35,9 @@ struct status_view {
 
 json_t *status_json(const struct status_view *v); /* the caller's */
 void status_warn(struct status_view *v, const char *text);
+
+/* Appends what a person should know now: what was warned of, and what the runner's choice says. */
+void status_put_warnings(const struct status_view *v, json_t *list);
 void status_add(struct rpc_server *s, struct status_view *v);
 
 #endif

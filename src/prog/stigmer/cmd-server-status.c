@@ -54,7 +54,9 @@ static void print_components(struct buf *b, const struct cli *cli, const json_t 
     out_table_done(&t, b, cli->out_is_tty);
     json_array_foreach(list, i, c)
     {
-        const char *why = text_of(c, "lastExit", NULL);
+        const char *why = text_of(c, "lastExit", NULL), *trouble = text_of(c, "trouble", NULL);
+        if (trouble)
+            buf_printf(b, "%s: %s\n", text_of(c, "name", "?"), trouble);
         if (why)
             buf_printf(b, "%s last ended: %s\n", text_of(c, "name", "?"), why);
     }

@@ -33,7 +33,7 @@ const struct arg_spec cmd_table_global[] = {
     END};
 
 static const struct arg_spec start_flags[] = {
-    {"runner", 0, "auto|docker|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
+    {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
     {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
     {"listen", 0, "HOST:PORT", "address of the API on loopback", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
@@ -46,7 +46,7 @@ static const struct arg_spec stop_flags[] = {
     {"force", 0, NULL, "end the server at once", NULL, NULL, false},
     END};
 static const struct arg_spec restart_flags[] = {
-    {"runner", 0, "auto|docker|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
+    {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
     {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
     {"listen", 0, "HOST:PORT", "address of the API on loopback", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},

@@ -11,7 +11,9 @@ static const struct unit_policy policy = {.backoff_min_ms = 100,
                                           .backoff_max_ms = 5000,
                                           .grace_ms = 1000,
                                           .window_ms = 600000,
-                                          .restarts = 10};
+                                          .restarts = 10,
+                                          .look_min_ms = 500,
+                                          .look_max_ms = 3000};
 
 static void the_first_crash_is_restarted_at_once(void **state)
 {
@@ -67,6 +69,42 @@ static void the_eleventh_crash_in_ten_minutes_is_a_failure_until_asked_again(voi
     assert_int_equal(u.state, UNIT_BACKOFF);
 }
 
+static void what_is_blocked_is_looked_at_again_until_its_cause_is_gone(void **state)
+{
+    static const int64_t waits[] = {500, 1000, 2000, 3000, 3000};
+    struct unit u;
+    int64_t now = 0;
+
+    (void)state;
+    unit_init(&u, &policy);
+    unit_step(&u, UNIT_START, now, 0);
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        assert_int_equal(unit_step(&u, UNIT_BLOCKED, now, 0), UNIT_NOTHING);
+        assert_int_equal(u.state, UNIT_FAILED);
+        assert_int_equal(u.deadline_ms - now, waits[i]);
+        now = u.deadline_ms;
+        assert_int_equal(unit_step(&u, UNIT_TIMER, now, 0), UNIT_SPAWN);
+    }
+    unit_step(&u, UNIT_READY, now, 0);
+    assert_int_equal(u.total, 0); /* nothing of it was a crash */
+    unit_step(&u, UNIT_BLOCKED, now, 0);
+    assert_int_equal(u.deadline_ms - now, 500);
+    unit_step(&u, UNIT_STOP, now, 0);
+    assert_int_equal(u.state, UNIT_DOWN);
+}
+
+static void what_is_blocked_while_it_stops_has_stopped(void **state)
+{
+    struct unit u;
+
+    (void)state;
+    unit_init(&u, &policy);
+    unit_step(&u, UNIT_START, 0, 0);
+    assert_int_equal(unit_step(&u, UNIT_STOP, 1, 0), UNIT_TERM);
+    unit_step(&u, UNIT_BLOCKED, 2, 0);
+    assert_int_equal(u.state, UNIT_DOWN);
+}
+
 static void crashes_an_hour_apart_never_add_up(void **state)
 {
     struct unit u;
@@ -118,6 +156,8 @@ int main(void)
         cmocka_unit_test(crashes_in_a_row_wait_longer_up_to_the_most),
         cmocka_unit_test(the_eleventh_crash_in_ten_minutes_is_a_failure_until_asked_again),
         cmocka_unit_test(crashes_an_hour_apart_never_add_up),
+        cmocka_unit_test(what_is_blocked_is_looked_at_again_until_its_cause_is_gone),
+        cmocka_unit_test(what_is_blocked_while_it_stops_has_stopped),
         cmocka_unit_test(a_stop_is_asked_then_forced),
         cmocka_unit_test(every_event_in_every_state_is_answered),
     };

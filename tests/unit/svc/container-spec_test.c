@@ -71,6 +71,59 @@ static void it_has_three_capabilities_and_no_way_to_write_its_root(void **state)
     json_decref(body);
 }
 
+static void podman_is_told_limits_and_not_asked_about_health(void **state)
+{
+    struct container_spec s = usual();
+    json_t *body = body_of(&s, "sha256:1"), *host = json_object_get(body, "HostConfig");
+
+    (void)state;
+    assert_non_null(json_object_get(body, "Healthcheck"));
+    assert_null(json_object_get(host, "Ulimits"));
+    json_decref(body);
+    s.is_podman = true;
+    s.open_files = s.processes = 4096;
+    body = body_of(&s, "sha256:1");
+    host = json_object_get(body, "HostConfig");
+    assert_null(json_object_get(body, "Healthcheck"));
+    assert_int_equal(json_array_size(json_object_get(host, "Ulimits")), 2);
+    json_decref(body);
+}
+
+static void a_newer_engine_asks_often_only_until_it_is_healthy(void **state)
+{
+    struct container_spec s = usual();
+    json_t *old = body_of(&s, "sha256:1"), *new;
+
+    (void)state;
+    s.api = 44;
+    new = body_of(&s, "sha256:1");
+    assert_null(json_object_get(json_object_get(old, "Healthcheck"), "StartInterval"));
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(new, "Healthcheck"), "StartInterval")),
+        1000000000);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(new, "Healthcheck"), "Interval")),
+        60000000000);
+    json_decref(old);
+    json_decref(new);
+}
+
+static void a_sessions_own_container_sees_its_folder_and_no_other(void **state)
+{
+    struct container_spec s = usual();
+    json_t *body, *mount;
+
+    (void)state;
+    s.session = "ses-1";
+    s.workspace = "/home/p/project";
+    body = body_of(&s, "sha256:1");
+    mount = json_array_get(json_object_get(json_object_get(body, "HostConfig"), "Mounts"), 0);
+    assert_string_equal(json_string_value(json_object_get(mount, "Source")), "/home/p/project");
+    assert_string_equal(json_string_value(json_object_get(mount, "Target")), "/workspace/ses-1");
+    assert_string_equal(text_at(body, "Labels", "ai.stigmer.session"), "ses-1");
+    json_decref(body);
+}
+
 static void another_image_gets_the_runner_mounted_and_started(void **state)
 {
     struct container_spec s = usual();
@@ -152,6 +205,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_has_three_capabilities_and_no_way_to_write_its_root),
         cmocka_unit_test(another_image_gets_the_runner_mounted_and_started),
+        cmocka_unit_test(podman_is_told_limits_and_not_asked_about_health),
+        cmocka_unit_test(a_newer_engine_asks_often_only_until_it_is_healthy),
+        cmocka_unit_test(a_sessions_own_container_sees_its_folder_and_no_other),
         cmocka_unit_test(only_the_same_and_running_is_gone_on_with),
         cmocka_unit_test(whatever_it_was_made_from_makes_another),
         cmocka_unit_test(a_container_without_labels_is_a_strangers),
