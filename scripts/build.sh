@@ -1,7 +1,7 @@
 #!/bin/sh
 # build.sh [--prefix DIR] — builds the release and installs it (default ./out):
 #   DIR/bin/stigmer
-#   DIR/libexec/stigmer/{stigmer-server,agent-runner}     the runner is static
+#   DIR/libexec/stigmer/{stigmer-server,stigmer-keeper,agent-runner}   the last two are static
 #   DIR/share/stigmer/agent-runner-image.tar              for the container engine, with its .id
 #   DIR/share/stigmer/examples/
 #   DIR/share/man/
@@ -51,6 +51,7 @@ put() { # put SOURCE TARGET: a running program keeps its old file
 }
 put "$build/src/prog/stigmer/stigmer" "$prefix/bin/stigmer"
 put "$build/src/prog/stigmer-server/stigmer-server" "$prefix/libexec/stigmer/stigmer-server"
+put "$build/src/prog/stigmer-keeper/stigmer-keeper" "$prefix/libexec/stigmer/stigmer-keeper"
 put "$build/src/prog/agent-runner/agent-runner" "$prefix/libexec/stigmer/agent-runner"
 scripts/build-image.sh "$prefix/libexec/stigmer/agent-runner" "$prefix/share/stigmer/agent-runner-image.tar"
 cp -R examples/. "$prefix/share/stigmer/examples/"

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/str.h"
 
@@ -58,6 +57,31 @@ enum err_code log_level_parse(const char *text, enum log_level *ret, struct err 
     return err_set(err, ERR_INVALID, "'%.40s' is not one of error, warn, info, debug", text);
 }
 
+/* One line being put together; what does not fit is marked. */
+struct line {
+    char text[LOG_LINE];
+    size_t len;
+    bool cut;
+};
+
+#define LINE_END "…\n"
+#define LINE_ROOM (LOG_LINE - sizeof LINE_END + 1)
+
+static void put(struct line *l, const char *text, size_t len)
+{
+    if (l->cut || l->len + len > LINE_ROOM) {
+        l->cut = true;
+        return;
+    }
+    memcpy(l->text + l->len, text, len);
+    l->len += len;
+}
+
+static void puts_to(struct line *l, const char *text)
+{
+    put(l, text, strlen(text));
+}
+
 static bool is_plain(const char *s)
 {
     if (!*s)
@@ -69,48 +93,87 @@ static bool is_plain(const char *s)
     return true;
 }
 
-static void put_quoted(struct buf *b, const char *s)
+static void put_quoted(struct line *l, const char *s)
 {
+    static const char hex[] = "0123456789abcdef";
     size_t len = strlen(s), valid = str_utf8_check(s, len);
 
-    buf_putc(b, '"');
-    for (size_t i = 0; i < len; i++) {
+    puts_to(l, "\"");
+    for (size_t i = 0; i < len && !l->cut; i++) {
         unsigned char c = (unsigned char)s[i];
+
         if (c == '"' || c == '\\')
-            buf_printf(b, "\\%c", c);
+            put(l, (const char[]){'\\', (char)c}, 2);
         else if (c == '\n')
-            buf_puts(b, "\\n");
+            puts_to(l, "\\n");
         else if (c < ' ' || c == 0x7f || (c >= 0x80 && i >= valid))
-            buf_printf(b, "\\x%02x", c);
+            put(l, (const char[]){'\\', 'x', hex[c >> 4], hex[c & 15]}, 4);
         else
-            buf_putc(b, (char)c);
+            put(l, s + i, 1);
     }
-    buf_putc(b, '"');
+    puts_to(l, "\"");
+}
+
+static void put_pair(struct line *l, const char *key, const char *value)
+{
+    puts_to(l, " ");
+    puts_to(l, key);
+    puts_to(l, "=");
+    if (is_plain(value))
+        puts_to(l, value);
+    else
+        put_quoted(l, value);
+}
+
+static void begin_line(struct line *l, enum log_level level, const char *event)
+{
+    char at[CLOCK_TEXT];
+
+    l->len = 0;
+    l->cut = false;
+    clock_format(clock_wall_ms(), at);
+    puts_to(l, "at=");
+    puts_to(l, at);
+    put_pair(l, "level", log_level_name(level));
+    if (*unit_now)
+        put_pair(l, "unit", unit_now);
+    puts_to(l, " msg=");
+    put_quoted(l, event);
+}
+
+static bool end_line(struct line *l)
+{
+    if (l->cut) { /* not in the middle of a character */
+        while (l->len && ((unsigned char)l->text[l->len - 1] & 0xc0) == 0x80)
+            l->len--;
+        if (l->len && (unsigned char)l->text[l->len - 1] >= 0xc0)
+            l->len--;
+        memcpy(l->text + l->len, LINE_END, sizeof LINE_END - 1);
+        l->len += sizeof LINE_END - 1;
+    } else {
+        l->text[l->len++] = '\n';
+    }
+    return write(fd_now, l->text, l->len) == (ssize_t)l->len;
 }
 
 void log_write(enum log_level level, const char *event, const char *const kv[])
 {
-    OWN_BUF struct buf b = {0};
-    char at[CLOCK_TEXT];
-    ssize_t n;
+    static _Atomic unsigned dropped;
+    unsigned lost = dropped;
+    struct line l;
 
-    clock_format(clock_wall_ms(), at);
-    buf_printf(&b, "at=%s level=%s", at, log_level_name(level));
-    if (*unit_now)
-        buf_printf(&b, " unit=%s", unit_now);
-    buf_puts(&b, " msg=");
-    put_quoted(&b, event);
+    if (lost) {
+        begin_line(&l, LOG_WARN, "log lines were dropped");
+        put_pair(&l, "lines", log_int(lost));
+        if (end_line(&l))
+            dropped -= lost;
+    }
+    begin_line(&l, level, event);
     for (; kv[0]; kv += 2) {
-        const char *value = kv[1] ? kv[1] : "";
-        buf_printf(&b, " %s=", kv[0]);
-        if (is_plain(value))
-            buf_puts(&b, value);
-        else
-            put_quoted(&b, value);
+        put_pair(&l, kv[0], kv[1] ? kv[1] : "");
         if (!kv[1])
             break; /* an odd list ends here instead of running on */
     }
-    buf_putc(&b, '\n');
-    n = write(fd_now, b.data, b.len);
-    (void)n; /* nowhere left to say that logging fails */
+    if (!end_line(&l))
+        dropped++;
 }

@@ -3,7 +3,9 @@
  *   at=2026-01-31T12:00:00.000Z level=info unit=api msg="listening" addr=127.0.0.1:7234
  *
  * Values are quoted and escaped when they need it, so a line is always one line. One write(2) a
- * line. Never a secret; never a prompt body above debug. Thread-safe. The level and the unit name
+ * line, no allocation; past LOG_LINE bytes a line is cut and ends in "…". When writing fails or
+ * would block, lines are dropped, never the program; the next line that can be written says how
+ * many. Never a secret; never a prompt body above debug. Thread-safe. The level and the unit name
  * are the only mutable globals of the code base. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -11,6 +13,8 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+
+#define LOG_LINE 4096 /* PIPE_BUF: lines of several writers to one pipe stay whole (pipe(7)) */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_LEVELS };
 

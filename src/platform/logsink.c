@@ -42,7 +42,7 @@ static void name_of(const char *path, int i, char ret[PATH_MAX + 16])
         (void)str_format(ret, PATH_MAX + 16, "%s.%d", path, i);
 }
 
-void logsink_shift(const char *path, int max_files)
+static void shift(const char *path, int max_files)
 {
     char from[PATH_MAX + 16], to[PATH_MAX + 16];
 
@@ -58,7 +58,7 @@ void logsink_shift(const char *path, int max_files)
 /* When a step fails the file grows on: a log too big is better than none. */
 static void rotate(struct logsink *s)
 {
-    logsink_shift(s->path, s->max_files);
+    shift(s->path, s->max_files);
     (void)open_file(s, NULL);
 }
 
@@ -129,6 +129,12 @@ void logsink_write(struct logsink *s, const void *data, size_t len)
             rotate(s);
     }
     s->dropped += (int64_t)len;
+}
+
+void logsink_limit(struct logsink *s, int64_t max_size, int max_files)
+{
+    s->max_size = max_size;
+    s->max_files = max_files;
 }
 
 void logsink_close(struct logsink *s)

@@ -4,10 +4,9 @@
  * PATH.1, PATH.1 becomes PATH.2 and so on, and max_files are kept, PATH included. A line that is
  * longer than max_size alone still lies in one file.
  *
- * Several processes may append to the same PATH; the one that rotates is this one.
  * A disk that is full costs log lines, never the program: a failed write is dropped, and when
  * writing works again a line says how many bytes are missing.
- * Ownership: one heap object. Threads: the caller's. */
+ * Writing and rotating allocate nothing. Ownership: one heap object. Threads: the caller's. */
 #ifndef PLATFORM_LOGSINK_H
 #define PLATFORM_LOGSINK_H
 
@@ -23,7 +22,7 @@ MUST_CHECK enum err_code logsink_open(const char *path, int64_t max_size, int ma
 void logsink_write(struct logsink *s, const void *data, size_t len);
 void logsink_close(struct logsink *s); /* NULL is fine */
 
-/* The renaming alone, for a file that somebody else has open: PATH is free afterwards. */
-void logsink_shift(const char *path, int max_files);
+/* Other limits from the next write on. */
+void logsink_limit(struct logsink *s, int64_t max_size, int max_files);
 
 #endif

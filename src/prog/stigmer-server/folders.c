@@ -80,15 +80,23 @@ static bool has_namespaces(void)
     return !r.missing[SANDBOX_NAMESPACES][0];
 }
 
+enum err_code folders_base(const struct paths *p, struct err *err)
+{
+    enum err_code code;
+
+    if ((code = make_folder(p->home, 0700, err)) || (code = make_folder(p->data, 0700, err)) ||
+        (code = make_folder(p->logs, 0700, err)))
+        return code;
+    return make_folder(p->run, 0700, err);
+}
+
 enum err_code folders_make(const struct paths *p, char *ret_notice, size_t size, struct err *err)
 {
     char closed[PATHS_MAX];
     enum err_code code;
 
     *ret_notice = '\0';
-    if ((code = make_folder(p->home, 0700, err)) || (code = make_folder(p->data, 0700, err)) ||
-        (code = make_folder(p->logs, 0700, err)) || (code = make_folder(p->run, 0700, err)) ||
-        (code = make_folder(p->runner_dir, 0755, err)))
+    if ((code = folders_base(p, err)) || (code = make_folder(p->runner_dir, 0755, err)))
         return code;
     if (getuid() == 0 && find_closed(p->home, closed) && !has_namespaces() &&
         (code = take_detour(p, closed, ret_notice, size, err)))

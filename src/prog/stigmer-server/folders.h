@@ -14,6 +14,9 @@
 
 #define FOLDERS_DETOUR "/var/lib/stigmer" /* /<hash of the home> */
 
+/* The home, data, logs and run: what must be there before anything is written. */
+MUST_CHECK enum err_code folders_base(const struct paths *p, struct err *err);
+
 /* notice: what a person should be told; "" for nothing. */
 MUST_CHECK enum err_code folders_make(const struct paths *p, char *ret_notice, size_t size,
                                       struct err *err);

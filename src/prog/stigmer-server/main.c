@@ -8,11 +8,12 @@
 #include "base/str.h"
 #include "prog/stigmer-server/cleanup.h"
 #include "prog/stigmer-server/doctor.h"
-#include "prog/stigmer-server/keeper.h"
+#include "prog/stigmer-server/folders.h"
+#include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/serve.h"
 #include "prog/stigmer-server/settings.h"
 
-enum what { SERVE, CLEAN_UP, DOCTOR };
+enum what { KEEP, SERVE, CLEAN_UP, DOCTOR };
 
 struct command {
     struct settings_args args;
@@ -44,6 +45,8 @@ static enum err_code take_value(struct settings_args *a, const char *flag, const
         return take_fd_number(value, &a->ready_fd, err);
     else if (str_eq(flag, "--secrets-fd"))
         return take_fd_number(value, &a->secrets_fd, err);
+    else if (str_eq(flag, "--keeper-fd"))
+        return take_fd_number(value, &a->keeper_fd, err);
     else if (a->set_count == SETTINGS_SETS)
         return err_set(err, ERR_INVALID, "more than %d settings", SETTINGS_SETS);
     else
@@ -53,21 +56,28 @@ static enum err_code take_value(struct settings_args *a, const char *flag, const
 
 static bool wants_value(const char *flag)
 {
-    return str_eq(flag, "--home") || str_eq(flag, "--ready-fd") || str_eq(flag, "--secrets-fd") ||
-           str_eq(flag, "--set");
+    static const char *const flags[] = {"--home",      "--ready-fd", "--secrets-fd",
+                                        "--keeper-fd", "--set",      NULL};
+
+    for (size_t i = 0; flags[i]; i++)
+        if (str_eq(flag, flags[i]))
+            return true;
+    return false;
 }
 
 static enum err_code parse(int argc, char **argv, struct command *c, struct err *err)
 {
     enum err_code code = ERR_OK;
 
-    c->args.ready_fd = c->args.secrets_fd = -1;
+    c->args.ready_fd = c->args.secrets_fd = c->args.keeper_fd = -1;
     for (int i = 1; i < argc && !code; i++) {
         if (wants_value(argv[i]) && i + 1 < argc) {
             code = take_value(&c->args, argv[i], argv[i + 1], err);
             i++;
         } else if (str_eq(argv[i], "--foreground")) {
             c->args.foreground = true;
+        } else if (str_eq(argv[i], "--serve")) {
+            c->what = SERVE;
         } else if (str_eq(argv[i], "--cleanup")) {
             c->what = CLEAN_UP;
         } else if (str_eq(argv[i], "--doctor")) {
@@ -80,11 +90,15 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
                 : paths_make(c->args.home, getenv("STIGMER_HOME"), getenv("HOME"), &c->paths, err);
 }
 
-static int serve_child(int ready_fd, const struct keeper_past *past, void *arg)
+/* The keeper is this process; what it starts is this program again, with --serve. */
+static int keep(const struct command *c, char **argv)
 {
-    const struct command *c = arg;
+    struct err err;
 
-    return serve_run(&c->args, &c->paths, ready_fd, past);
+    if (folders_base(&c->paths, &err) == ERR_OK)
+        (void)keeper_link_become(&c->paths, c->args.ready_fd, c->args.foreground, argv + 1, &err);
+    log_error("start failed", "why", err.msg, "hint", err.hint);
+    return (int)err_code_exit(err.code);
 }
 
 int main(int argc, char **argv)
@@ -100,10 +114,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "stigmer-server: error: %s\n%s", err.msg, usage);
         return EXIT_USAGE;
     }
-    log_set_unit("keeper");
+    log_set_unit("stigmer-server");
     if (c.what == CLEAN_UP)
         return cleanup_main(&c.paths);
     if (c.what == DOCTOR)
         return doctor_main(&c.args, &c.paths);
-    return keeper_run(&c.paths, c.args.ready_fd, serve_child, &c);
+    return c.what == SERVE ? serve_run(&c.args, &c.paths) : keep(&c, argv);
 }

@@ -19,7 +19,7 @@
 #include "platform/sock.h"
 #include "platform/store.h"
 #include "prog/stigmer-server/folders.h"
-#include "prog/stigmer-server/own-log.h"
+#include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "prog/stigmer-server/status.h"
 #include "svc/api.h"
@@ -40,7 +40,6 @@ struct serve {
     const struct settings_args *args; /* borrowed */
     const struct paths *paths;        /* borrowed */
     struct config config;
-    int up_fd;   /* the keeper's; -1 once told */
     int told_fd; /* the person's start; -1 once told */
     char keys_folder[KEYS_PATH];
     char token[KEYS_TOKEN];
@@ -57,7 +56,6 @@ struct serve {
     struct grpc_health *health;
     struct grpc_reflection *reflection;
     struct supervise *supervise;
-    struct own_log *own_log;
     struct loop_signal *on_term, *on_int;
     struct runner_api_config runner_config;
     void *cassette; /* owned */
@@ -102,10 +100,7 @@ static void tell_ready(struct serve *s)
     tell(s, json_pack("{s:b,s:[s],s:o}", "ready", 1, "listen", s->listen, "warnings", warnings));
     own_fd(&s->told_fd);
     s->told_fd = -1;
-    if (s->up_fd >= 0 && write(s->up_fd, "R", 1) != 1)
-        log_warn("keeper cannot be told", "why", strerror(errno));
-    own_fd(&s->up_fd);
-    s->up_fd = -1;
+    keeper_link_up(s->args->keeper_fd);
 }
 
 /* ---- settings ---------------------------------------------------------------- */
@@ -166,9 +161,8 @@ static enum err_code prepare(struct serve *s, struct err *err)
     if (log_level_parse(config_get_str(&s->config, CONFIG_SERVER_LOG_LEVEL), &level, NULL) ==
         ERR_OK)
         log_set_level(level);
-    s->own_log = own_log_new(s->loop, s->paths->log_server,
-                             config_get_size(&s->config, CONFIG_SERVER_LOG_MAX_SIZE),
-                             (int)config_get_int(&s->config, CONFIG_SERVER_LOG_MAX_FILES));
+    keeper_link_log(s->args->keeper_fd, config_get_size(&s->config, CONFIG_SERVER_LOG_MAX_SIZE),
+                    (int)config_get_int(&s->config, CONFIG_SERVER_LOG_MAX_FILES));
     if (*notice)
         status_warn(&s->view, notice);
     fill_runner_config(s);
@@ -384,7 +378,6 @@ static void close_all(struct serve *s)
     engine_embedded_free(s->engine);
     store_free(s->store);
     journal_free(s->journal);
-    own_log_free(s->own_log);
     loop_signal_free(s->on_term);
     loop_signal_free(s->on_int);
     loop_free(s->loop);
@@ -396,21 +389,17 @@ static void close_all(struct serve *s)
         keys_remove(s->keys_folder);
     }
     own_fd(&s->told_fd);
-    own_fd(&s->up_fd);
 }
 
-int serve_run(const struct settings_args *args, const struct paths *paths, int ready_fd,
-              const struct keeper_past *past)
+int serve_run(const struct settings_args *args, const struct paths *paths)
 {
-    struct serve s = {.args = args,
-                      .paths = paths,
-                      .up_fd = ready_fd,
-                      .told_fd = past->restarts ? -1 : args->ready_fd,
-                      .view = {.past = past}};
+    struct keeper_past past;
+    struct serve s = {.args = args, .paths = paths, .view = {.past = &past}};
     struct err err;
 
     (void)mallopt(M_ARENA_MAX, 2); /* two threads that allocate: the loop's and the writer's */
-    log_set_unit("stigmer-server");
+    keeper_link_read(args->keeper_fd, &past);
+    s.told_fd = past.restarts ? -1 : args->ready_fd;
     config_init(&s.config);
     s.loop = loop_new();
     s.on_term = loop_signal_new(s.loop, SIGTERM, on_signal, &s);

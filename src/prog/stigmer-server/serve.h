@@ -4,13 +4,10 @@
 #define PROG_STIGMER_SERVER_SERVE_H
 
 #include "core/paths.h"
-#include "prog/stigmer-server/keeper.h"
 #include "prog/stigmer-server/settings.h"
 
-/* Runs until it is stopped; returns the exit code. ready_fd: as the keeper wants it. The first of
- * the keeper's children is the start that a person waits for (args->ready_fd is told how it goes).
- */
-int serve_run(const struct settings_args *args, const struct paths *paths, int ready_fd,
-              const struct keeper_past *past);
+/* Runs until it is stopped; returns the exit code. The first of the keeper's servers is the start
+ * that a person waits for: args->ready_fd is told how it goes. */
+int serve_run(const struct settings_args *args, const struct paths *paths);
 
 #endif

@@ -15,6 +15,7 @@ struct settings_args {
     int set_count;
     int ready_fd;   /* -1: none */
     int secrets_fd; /* -1: none */
+    int keeper_fd;  /* -1: none; see keeper-link.h */
     bool foreground;
 };
 

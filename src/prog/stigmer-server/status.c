@@ -39,13 +39,24 @@ static json_t *text_json(const char *text)
     return str_is_empty(text) ? json_null() : json_string(text);
 }
 
+/* What the last one wrote before it ended by itself. */
+static json_t *last_lines(const struct keeper_past *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < KEEPER_LINK_LINES; i++)
+        if (*p->last_lines[i])
+            json_array_append_new(list, json_string(p->last_lines[i]));
+    return list;
+}
+
 static json_t *server_json(const struct status_view *v)
 {
-    return json_pack("{s:s,s:s,s:s,s:i,s:o,s:i,s:o,s:I,s:s}", "name", "stigmer-server", "kind",
+    return json_pack("{s:s,s:s,s:s,s:i,s:o,s:i,s:o,s:o,s:I,s:s}", "name", "stigmer-server", "kind",
                      "process", "state", v->stopping ? "stopping" : "ready", "pid", (int)getpid(),
                      "since", time_json(v->started_wall_ms), "restarts", (int)v->past->restarts,
-                     "lastExit", text_json(v->past->last_exit), "rssBytes",
-                     (json_int_t)rss_of(getpid()), "version", STIGMER_VERSION);
+                     "lastExit", text_json(v->past->last_exit), "lastLines", last_lines(v->past),
+                     "rssBytes", (json_int_t)rss_of(getpid()), "version", STIGMER_VERSION);
 }
 
 static const char *runner_state(const struct supervise_report *r)

@@ -9,7 +9,7 @@
 #include "core/paths.h"
 #include "platform/loop.h"
 #include "platform/rpc-server.h"
-#include "prog/stigmer-server/keeper.h"
+#include "prog/stigmer-server/keeper-link.h"
 #include "svc/engine-embedded.h"
 #include "svc/runner-api.h"
 #include "svc/supervise.h"

@@ -14,36 +14,11 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "base/str.h"
-
-/* Field 22, counted after the last ')': the command name may hold anything. A zombie is gone. */
-static unsigned long long start_time(pid_t pid)
-{
-    char path[64], text[1024];
-    unsigned long long started = 0;
-    OWN_FD int fd = -1;
-    char *p;
-    ssize_t n;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    p = strrchr(text, ')');
-    if (!p || p[1] != ' ' || p[2] == 'Z')
-        return 0;
-    p += 2;
-    for (int field = 3; field < 22 && p; field++) {
-        p = strchr(p, ' ');
-        p = p ? p + 1 : NULL;
-    }
-    return p && sscanf(p, "%llu", &started) == 1 ? started : 0;
-}
+#include "platform/proc.h"
 
 bool daemon_is_alive(const struct daemon_process *p)
 {
-    return p->pid > 0 && start_time(p->pid) == p->started;
+    return p->pid > 0 && proc_started(p->pid) == p->started;
 }
 
 void daemon_find(const struct paths *paths, struct daemon_pids *ret)
