@@ -28,7 +28,8 @@ struct server {
     struct loop *loop;
     struct rpc_client *rpc;
     struct server_events ev;
-    char *runner_id, *version;
+    char *runner_id, *version, *session;
+    bool host_paths;
     unsigned slots;
     struct server_layer *layers; /* owned, texts too */
     size_t layer_count;
@@ -266,6 +267,8 @@ static void attach_now(void *arg)
     m.runner_id = s->runner_id;
     m.version = s->version;
     m.slots = s->slots;
+    m.session = s->session;
+    m.host_paths = s->host_paths;
     m.held = held;
     m.layers = active;
     m.missing = missing_list;
@@ -324,6 +327,8 @@ enum err_code server_new(struct loop *loop, const struct server_options *o,
     s->ev = *ev;
     s->runner_id = mem_str(o->runner_id);
     s->version = mem_str(o->version);
+    s->session = mem_str(o->session ? o->session : "");
+    s->host_paths = o->host_paths;
     s->slots = o->slots;
     s->layer_count = o->layer_count;
     s->layers = mem_array(o->layer_count, sizeof *s->layers);
@@ -357,6 +362,7 @@ void server_free(struct server *s)
     free(s->layers);
     free(s->runner_id);
     free(s->version);
+    free(s->session);
     if (s->flush_due)
         s->dead = true; /* flush_all frees it */
     else

@@ -46,6 +46,8 @@ static const struct config_row rows[] = {
         "0", "processors the runner's container may use; 0 is no limit"},
     [CONFIG_RUNNER_PIDS] = {"runner.pids", "STIGMER_RUNNER_PIDS", CONFIG_INT, 16, 65536, NULL,
         "512", "processes the runner's container may have"},
+    [CONFIG_RUNNER_SESSION_IDLE] = {"runner.session_idle", "STIGMER_RUNNER_SESSION_IDLE", CONFIG_DURATION, 1000, 0, NULL,
+        "10m", "how long the own container of a session with --workspace is kept without work"},
     [CONFIG_LLM_PROVIDER] = {"llm.provider", "STIGMER_LLM_PROVIDER", CONFIG_CHOICE, 0, 0, providers,
         "ollama", "who answers for the model; openai is any compatible endpoint, replay answers from a recording"},
     [CONFIG_LLM_MODEL] = {"llm.model", "STIGMER_LLM_MODEL", CONFIG_TEXT, 0, 0, NULL,

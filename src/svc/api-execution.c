@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "svc/api-services.h"
+#include "svc/own-folder.h"
 #include "svc/records.h"
 
 #define KIND resource_kind(RESOURCE_EXECUTION)
@@ -44,6 +45,9 @@ static enum err_code make_session(sqlite3 *db, struct api_op *op, Aexec__AgentEx
     m->metadata->owner_scope = META__API_RESOURCE_OWNER_SCOPE__organization;
     resource_set_text(&m->spec->agent_instance_id, instance);
     resource_set_text(&m->spec->subject, "Made for one run");
+    resource_set_text(&m->spec->workspace_dir, spec->workspace_dir);
+    if (!code && *spec->workspace_dir)
+        code = own_folder_check(spec->workspace_dir, op->api->home, err);
     if (!code)
         code = api_op_insert_own(db, op, resource_kind(RESOURCE_SESSION), resource_of(&m->base),
                                  instance, spec->agent_id, err);
@@ -51,6 +55,28 @@ static enum err_code make_session(sqlite3 *db, struct api_op *op, Aexec__AgentEx
         resource_set_text(&spec->session_id, m->metadata->id);
     sess__session__free_unpacked(m, NULL);
     protobuf_c_message_free_unpacked(&agent->base, NULL);
+    return code;
+}
+
+/* A session's folder is its session's: a run may repeat it, not choose another. */
+static enum err_code take_folder(sqlite3 *db, Aexec__AgentExecutionSpec *spec, struct err *err)
+{
+    struct resource *session;
+    const char *folder;
+    enum err_code code =
+        records_get(db, resource_kind(RESOURCE_SESSION), spec->session_id, &session, err);
+
+    if (code)
+        return code;
+    folder = ((const Sess__SessionSpec *)session->spec)->workspace_dir;
+    if (*spec->workspace_dir && !str_eq(spec->workspace_dir, folder))
+        code =
+            err_set(err, ERR_INVALID,
+                    "validation errors:\n - spec.workspace_dir: the session has another one (%s)",
+                    *folder ? folder : "its own below data/workspace");
+    else
+        resource_set_text(&spec->workspace_dir, folder);
+    protobuf_c_message_free_unpacked(&session->base, NULL);
     return code;
 }
 
@@ -82,6 +108,8 @@ static enum err_code prepare(sqlite3 *db, struct api_op *op, const struct resour
     else
         code =
             records_agent_of(db, resource_kind(RESOURCE_SESSION), spec->session_id, op->agent, err);
+    if (!code)
+        code = take_folder(db, spec, err);
     if (code)
         return code;
     if (!*op->agent)
@@ -97,6 +125,7 @@ static enum err_code inserted(sqlite3 *db, struct api_op *op, struct err *err)
     const struct journal_create c = {.id = op->in->metadata->id,
                                      .session_id = s->session_id,
                                      .message = s->message,
+                                     .folder = s->workspace_dir,
                                      .model =
                                          s->execution_config ? s->execution_config->model_name : "",
                                      .at_ms = op->now_ms};

@@ -35,6 +35,7 @@ struct api {
     struct store *store;      /* borrowed */
     struct journal *journal;  /* borrowed */
     struct engine *engine;    /* borrowed */
+    const char *home;         /* borrowed; of this installation */
     struct sub *subs;         /* owned: open subscriptions (api-subscribe.c) */
     char actor[API_OP_ACTOR]; /* the last caller's name, so that no user is looked up twice */
     uid_t actor_uid;

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "svc/api-services.h"
+#include "svc/own-folder.h"
 #include "svc/records.h"
 
 #define KIND resource_kind(RESOURCE_SESSION)
@@ -18,6 +19,12 @@ static enum err_code prepare(sqlite3 *db, struct api_op *op, const struct resour
         !str_eq(((const Sess__SessionSpec *)old->spec)->agent_instance_id, s->agent_instance_id))
         return err_set(err, ERR_INVALID,
                        "validation errors:\n - spec.agent_instance_id: cannot be changed");
+    if (old && !str_eq(((const Sess__SessionSpec *)old->spec)->workspace_dir, s->workspace_dir))
+        return err_set(err, ERR_INVALID,
+                       "validation errors:\n - spec.workspace_dir: cannot be changed");
+    if (!old && *s->workspace_dir &&
+        (code = own_folder_check(s->workspace_dir, op->api->home, err)))
+        return code;
     if ((code = records_agent_of(db, resource_kind(RESOURCE_INSTANCE), s->agent_instance_id,
                                  op->agent, err)))
         return code;

@@ -6,7 +6,7 @@
 #include "svc/api-services.h"
 
 struct api *api_new(struct loop *loop, struct store *store, struct journal *journal,
-                    struct engine *engine)
+                    struct engine *engine, const char *home)
 {
     struct api *a = mem_new(sizeof *a);
 
@@ -14,6 +14,7 @@ struct api *api_new(struct loop *loop, struct store *store, struct journal *jour
     a->store = store;
     a->journal = journal;
     a->engine = engine;
+    a->home = home;
     return a;
 }
 

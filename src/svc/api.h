@@ -16,8 +16,9 @@ struct api;
 struct engine;
 struct journal;
 
+/* home: of this installation; borrowed, as the rest. */
 struct api *api_new(struct loop *loop, struct store *store, struct journal *journal,
-                    struct engine *engine);
+                    struct engine *engine, const char *home);
 void api_free(struct api *api); /* ends open subscriptions without an answer */
 void api_add(struct rpc_server *s, struct api *api);
 

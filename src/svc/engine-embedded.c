@@ -17,6 +17,7 @@ struct item {
     struct engine_embedded *engine;        /* borrowed */
     struct item *next;                     /* in engine->items, by submission */
     char *id, *session_id;                 /* owned */
+    char *folder;                          /* owned; the session's own; NULL: none */
     char *runner_id;                       /* owned; NULL: nobody's */
     struct engine_embedded_runner *runner; /* borrowed; NULL while its stream is closed */
     char *cancel_by, *cancel_reason;       /* owned; NULL: nobody wants that */
@@ -31,6 +32,9 @@ struct engine_embedded_runner {
     struct engine_embedded *engine;      /* borrowed */
     struct engine_embedded_runner *next; /* in engine->runners */
     char *id;                            /* owned */
+    char *session;                       /* owned; NULL: not of one session only */
+    char *folder;                        /* owned; that session's; NULL: none is known */
+    bool host_paths;
     unsigned slots, used;
     struct engine_embedded_runner_ops ops;
     void *arg;
@@ -46,6 +50,8 @@ struct engine_embedded {
     struct map by_id;                 /* execution id → struct item */
     struct map by_session;            /* session id → the item that runs */
     struct engine_embedded_runner *runners;
+    engine_embedded_need_fn *on_need;
+    void *need_arg;
     struct loop_timer *timer; /* the next deadline */
     bool pumping, pump_again;
     bool draining;
@@ -70,13 +76,15 @@ static struct item *find(const struct engine_embedded *e, const char *id)
     return map_get(&e->by_id, id);
 }
 
-static struct item *add_item(struct engine_embedded *e, const char *id, const char *session_id)
+static struct item *add_item(struct engine_embedded *e, const char *id, const char *session_id,
+                             const char *folder)
 {
     struct item *it = mem_new(sizeof *it);
 
     it->engine = e;
     it->id = mem_str(id);
     it->session_id = mem_str(session_id);
+    it->folder = str_is_empty(folder) ? NULL : mem_str(folder);
     it->deadline = INT64_MAX;
     *e->items_tail = it;
     e->items_tail = &it->next;
@@ -97,6 +105,7 @@ static void free_item(struct item *it)
 {
     free(it->id);
     free(it->session_id);
+    free(it->folder);
     free(it->runner_id);
     free(it->cancel_by);
     free(it->cancel_reason);
@@ -366,12 +375,28 @@ static void arm(struct engine_embedded *e)
 /* ---- assigning ----------------------------------------------------------------------------------
  */
 
-static struct engine_embedded_runner *free_runner(struct engine_embedded *e)
+static bool reaches(const struct engine_embedded_runner *r, const struct item *it)
+{
+    if (r->session)
+        return str_eq(r->session, it->session_id);
+    return r->host_paths || !it->folder;
+}
+
+static bool anyone_reaches(const struct engine_embedded *e, const struct item *it)
+{
+    for (const struct engine_embedded_runner *r = e->runners; r; r = r->next)
+        if (reaches(r, it))
+            return true;
+    return false;
+}
+
+static struct engine_embedded_runner *free_runner(struct engine_embedded *e, const struct item *it)
 {
     struct engine_embedded_runner *best = NULL;
 
     for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
-        if (r->used < r->slots && (!best || r->slots - r->used > best->slots - best->used))
+        if (reaches(r, it) && r->used < r->slots &&
+            (!best || r->slots - r->used > best->slots - best->used))
             best = r;
     return best;
 }
@@ -394,6 +419,9 @@ static void pump_once(struct engine_embedded *e)
 {
     struct item *it = e->items;
 
+    for (struct engine_embedded_runner *r = e->runners; r && e->on_need; r = r->next)
+        if (r->session && r->folder)
+            e->on_need(r->session, r->folder, e->need_arg);
     while (it) {
         struct item *next = it->next;
         struct engine_embedded_runner *r;
@@ -402,8 +430,11 @@ static void pump_once(struct engine_embedded *e)
         } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && it->cancel_by) {
             close_cancelled(it);
         } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && !e->draining &&
-                   !map_get(&e->by_session, it->session_id) && (r = free_runner(e))) {
-            assign(it, r);
+                   !map_get(&e->by_session, it->session_id)) {
+            if ((r = free_runner(e, it)))
+                assign(it, r);
+            else if (it->folder && e->on_need && !anyone_reaches(e, it))
+                e->on_need(it->session_id, it->folder, e->need_arg);
         }
         it = next;
     }
@@ -441,7 +472,7 @@ static void submit(struct engine *base, const char *id)
     }
     if (head.state == JOURNAL_ENDED)
         return;
-    add_item(e, id, head.session_id);
+    add_item(e, id, head.session_id, head.folder);
     pump(e);
 }
 
@@ -518,6 +549,33 @@ static const struct engine_ops ops = {
 /* ---- runners
  * ------------------------------------------------------------------------------------- */
 
+static void free_runner_of(struct engine_embedded_runner *r)
+{
+    free(r->id);
+    free(r->session);
+    free(r->folder);
+    free(r);
+}
+
+/* The folder of a session, as its last execution says; NULL when it has none of its own. */
+static char *folder_of(const struct engine_embedded *e, const char *session_id)
+{
+    sqlite3 *db = store_read_db(e->store);
+    sqlite3_stmt *st;
+    char *folder = NULL;
+
+    if (store_prepare(db,
+                      "SELECT folder FROM execution WHERE session_id = ?1 AND folder <> ''"
+                      " ORDER BY id DESC LIMIT 1",
+                      &st, NULL))
+        return NULL;
+    sqlite3_bind_text(st, 1, session_id, -1, SQLITE_STATIC);
+    if (sqlite3_step(st) == SQLITE_ROW)
+        folder = mem_str((const char *)sqlite3_column_text(st, 0));
+    sqlite3_reset(st);
+    return folder;
+}
+
 /* Does this claim still stand? Then it is the runner's again. */
 static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
                     const struct engine_embedded_held *held)
@@ -540,6 +598,7 @@ static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
 
 struct engine_embedded_runner *
 engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigned slots,
+                       const struct engine_embedded_reach *reach,
                        const struct engine_embedded_held *held, size_t held_count,
                        const struct engine_embedded_runner_ops *runner_ops, void *arg,
                        void (*on_lost)(const char *execution_id, void *arg))
@@ -554,6 +613,11 @@ engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigne
     r = mem_new(sizeof *r);
     r->engine = e;
     r->id = mem_str(runner_id);
+    if (reach && !str_is_empty(reach->session)) {
+        r->session = mem_str(reach->session);
+        r->folder = folder_of(e, r->session);
+    }
+    r->host_paths = reach && reach->host_paths;
     r->slots = slots;
     r->ops = *runner_ops;
     r->arg = arg;
@@ -592,8 +656,7 @@ void engine_embedded_detach(struct engine_embedded_runner *r)
             break;
         }
     log_info("runner detached", "runner", r->id);
-    free(r->id);
-    free(r);
+    free_runner_of(r);
     check_drained(e);
     arm(e);
 }
@@ -684,13 +747,28 @@ void engine_embedded_progress(struct engine_embedded *e, const char *execution_i
     pump(e);
 }
 
-unsigned engine_embedded_runners(const struct engine_embedded *e)
+unsigned engine_embedded_runners(const struct engine_embedded *e, const char *session)
 {
     unsigned n = 0;
 
     for (const struct engine_embedded_runner *r = e->runners; r; r = r->next)
-        n++;
+        n += session ? str_eq(r->session, session) : !r->session;
     return n;
+}
+
+bool engine_embedded_busy(const struct engine_embedded *e, const char *session_id)
+{
+    for (const struct item *it = e->items; it; it = it->next)
+        if (str_eq(it->session_id, session_id))
+            return true;
+    return false;
+}
+
+void engine_embedded_on_need(struct engine_embedded *e, engine_embedded_need_fn *fn, void *arg)
+{
+    e->on_need = fn;
+    e->need_arg = arg;
+    pump(e);
 }
 
 unsigned engine_embedded_running(const struct engine_embedded *e)
@@ -711,17 +789,18 @@ static enum err_code load(struct engine_embedded *e, struct err *err)
     int64_t until = loop_now_ms(e->loop) + e->config.reattach_ms;
     sqlite3_stmt *st;
     int rc;
-    enum err_code code =
-        store_prepare(db,
-                      "SELECT id, session_id, state, epoch, runner, lost, cancel_by, cancel_reason"
-                      " FROM execution WHERE state < 2 ORDER BY id",
-                      &st, err);
+    enum err_code code = store_prepare(
+        db,
+        "SELECT id, session_id, state, epoch, runner, lost, cancel_by, cancel_reason, folder"
+        " FROM execution WHERE state < 2 ORDER BY id",
+        &st, err);
 
     if (code)
         return code;
     while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
         struct item *it = add_item(e, (const char *)sqlite3_column_text(st, 0),
-                                   (const char *)sqlite3_column_text(st, 1));
+                                   (const char *)sqlite3_column_text(st, 1),
+                                   (const char *)sqlite3_column_text(st, 8));
         it->epoch = (uint64_t)sqlite3_column_int64(st, 3);
         it->lost = (unsigned)sqlite3_column_int(st, 5);
         if (sqlite3_column_type(st, 6) != SQLITE_NULL) {
@@ -780,8 +859,7 @@ void engine_embedded_free(struct engine_embedded *e)
     while (e->runners) {
         struct engine_embedded_runner *r = e->runners;
         e->runners = r->next;
-        free(r->id);
-        free(r);
+        free_runner_of(r);
     }
     while (e->items) {
         struct item *it = e->items;

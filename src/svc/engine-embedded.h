@@ -43,7 +43,20 @@ void engine_embedded_free(struct engine_embedded *e);
 struct engine *engine_embedded_engine(struct engine_embedded *e);
 const struct engine_embedded_config *engine_embedded_config(const struct engine_embedded *e);
 
-/* ---- runners ---- */
+/* ---- runners ----
+ * An execution of a session that has a folder of its own is assigned to a runner that can reach
+ * it: that session's own runner, or one that reaches this machine's folders. */
+
+struct engine_embedded_reach {
+    const char *session; /* NULL or "": all that have no folder of their own; else only this one */
+    bool host_paths;     /* and those that have, too */
+};
+
+/* A session needs a runner of its own: for queued work that no attached runner can reach, or
+ * because there is one already, that an earlier server may have started. Called again and again
+ * while that is so; what is needed may be started from in there, but not attached. */
+typedef void engine_embedded_need_fn(const char *session_id, const char *folder, void *arg);
+void engine_embedded_on_need(struct engine_embedded *e, engine_embedded_need_fn *fn, void *arg);
 
 struct engine_embedded_held {
     const char *execution_id;
@@ -60,6 +73,7 @@ struct engine_embedded_runner_ops {
  * With slots 0 nothing is assigned until engine_embedded_open: so that a welcome can go first. */
 struct engine_embedded_runner *
 engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigned slots,
+                       const struct engine_embedded_reach *reach,
                        const struct engine_embedded_held *held, size_t held_count,
                        const struct engine_embedded_runner_ops *ops, void *arg,
                        void (*on_lost)(const char *execution_id, void *arg));
@@ -87,8 +101,11 @@ void engine_embedded_progress(struct engine_embedded *e, const char *execution_i
 bool engine_embedded_is_current(const struct engine_embedded *e, const char *execution_id,
                                 uint64_t epoch);
 
-/* For status. */
-unsigned engine_embedded_runners(const struct engine_embedded *e);
+/* Has the session work that has not ended? */
+bool engine_embedded_busy(const struct engine_embedded *e, const char *session_id);
+
+/* Attached runners: those of all sessions (session NULL), or of one. */
+unsigned engine_embedded_runners(const struct engine_embedded *e, const char *session);
 unsigned engine_embedded_running(const struct engine_embedded *e);
 
 #endif

@@ -125,7 +125,7 @@ static enum err_code load_head(sqlite3 *db, const char *id, struct full_head *re
 {
     static const char sql[] =
         "SELECT session_id, phase, state, head, turn_seq, epoch, runner, lost,"
-        " cancel_by IS NOT NULL, created_ms, ended_ms FROM execution WHERE id = ?1";
+        " cancel_by IS NOT NULL, created_ms, ended_ms, folder FROM execution WHERE id = ?1";
     sqlite3_stmt *st;
     enum err_code code = store_prepare(db, sql, &st, err);
     int rc;
@@ -137,6 +137,7 @@ static enum err_code load_head(sqlite3 *db, const char *id, struct full_head *re
     if (rc == SQLITE_ROW) {
         *ret = (struct full_head){.turn_seq = (uint64_t)sqlite3_column_int64(st, 4)};
         copy_text(ret->head.session_id, JOURNAL_TEXT, st, 0);
+        copy_text(ret->head.folder, JOURNAL_FOLDER, st, 11);
         ret->head.phase = sqlite3_column_int(st, 1);
         ret->head.state = (enum journal_state)sqlite3_column_int(st, 2);
         ret->head.seq = (uint64_t)sqlite3_column_int64(st, 3);
@@ -387,7 +388,7 @@ enum err_code journal_tx_append(sqlite3 *db, const char *id, uint64_t epoch,
 enum err_code journal_tx_create(sqlite3 *db, const struct journal_create *c, struct err *err)
 {
     static const char sql[] =
-        "INSERT INTO execution VALUES(?1, ?2, ?3, 0, 1, 0, 0, '', 0, NULL, NULL, ?4, 0)";
+        "INSERT INTO execution VALUES(?1, ?2, ?3, 0, 1, 0, 0, '', 0, NULL, NULL, ?4, 0, ?5)";
     Exec__Event e = EXEC__EVENT__INIT;
     Exec__Submitted s = EXEC__SUBMITTED__INIT;
     struct row row;
@@ -400,6 +401,7 @@ enum err_code journal_tx_create(sqlite3 *db, const struct journal_create *c, str
     sqlite3_bind_text(st, 2, c->session_id, -1, SQLITE_STATIC);
     sqlite3_bind_int(st, 3, AEXEC__EXECUTION_PHASE__EXECUTION_PENDING);
     sqlite3_bind_int64(st, 4, c->at_ms);
+    sqlite3_bind_text(st, 5, c->folder ? c->folder : "", -1, SQLITE_STATIC);
     if ((code = step_done(db, st, "writing an execution", err)))
         return code;
     s.message = (char *)(uintptr_t)c->message; /* only packed */

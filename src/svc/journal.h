@@ -34,6 +34,7 @@ void journal_free(struct journal *j);
 enum journal_state { JOURNAL_QUEUED, JOURNAL_CLAIMED, JOURNAL_ENDED };
 
 #define JOURNAL_TEXT 128
+#define JOURNAL_FOLDER 1024
 struct journal_head {
     uint64_t seq;   /* of the last event */
     uint64_t epoch; /* of the last claim; 0: never claimed */
@@ -44,6 +45,7 @@ struct journal_head {
     int64_t created_ms, ended_ms;
     char session_id[JOURNAL_TEXT];
     char runner[JOURNAL_TEXT];
+    char folder[JOURNAL_FOLDER]; /* the session's own; "": none */
 };
 
 /* ---- inside a store job ---- */
@@ -51,6 +53,7 @@ struct journal_head {
 /* A new execution: its row and its submitted event. */
 struct journal_create {
     const char *id, *session_id, *message, *model;
+    const char *folder; /* the session's own; NULL or "": none */
     int64_t at_ms;
 };
 MUST_CHECK enum err_code journal_tx_create(sqlite3 *db, const struct journal_create *c,

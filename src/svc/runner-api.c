@@ -154,6 +154,8 @@ static void remember(struct runner_api *a, const Runner__AttachRequest *req)
     size_t len = runner__attach_request__get_packed_size(req);
     OWN_FREE uint8_t *bytes = mem_array(len, 1);
 
+    if (!str_is_empty(req->session)) /* status tells of the one for all sessions */
+        return;
     runner__attach_request__pack(req, bytes);
     if (a->last)
         runner__attach_request__free_unpacked(a->last, NULL);
@@ -178,6 +180,7 @@ static void welcome(struct attached *t, const Runner__AttachRequest *req)
     const struct engine_embedded_config *c = engine_embedded_config(t->api->engine);
     OWN_FREE struct engine_embedded_held *held = held_of(req->held, req->n_held);
     struct rpc_call *call = t->call;
+    const struct engine_embedded_reach reach = {req->session, req->host_paths};
     struct greeting g = {RUNNER__ATTACH_RESPONSE__INIT, RUNNER__WELCOME__INIT};
 
     t->welcome = &g.welcome;
@@ -187,8 +190,8 @@ static void welcome(struct attached *t, const Runner__AttachRequest *req)
     g.welcome.server_version = mem_str(STIGMER_VERSION);
     g.response.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_WELCOME;
     g.response.welcome = &g.welcome;
-    t->runner = engine_embedded_attach(t->api->engine, req->runner_id, 0, held, req->n_held, &ops,
-                                       t, note_lost);
+    t->runner = engine_embedded_attach(t->api->engine, req->runner_id, 0, &reach, held, req->n_held,
+                                       &ops, t, note_lost);
     t->call = call;
     t->welcome = NULL;
     rpc_call_send(call, &g.response.base);

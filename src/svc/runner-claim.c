@@ -9,6 +9,7 @@
 #include "ai/stigmer/agentic/session/v1/session.pb-c.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "svc/own-folder.h"
 
 #define HISTORY_RUNS 20
 #define HISTORY_BYTES ((size_t)64 << 10)
@@ -257,6 +258,8 @@ enum err_code runner_claim_make(sqlite3 *db, struct journal *j,
     runner__claim_response__init(r);
     if ((code = put_spec(db, r, execution_id, config, err)) || (code = put_agent(db, r, err)) ||
         (code = journal_head(j, execution_id, &head, err)) ||
+        (*head.folder && config->workspace_root &&
+         (code = own_folder_link(config->workspace_root, r->workspace, head.folder, err))) ||
         (code = journal_read(j, execution_id, 1, SIZE_MAX, add_event, r, err)) ||
         (code = put_history(db, j, r, err))) {
         runner__claim_response__free_unpacked(r, NULL);

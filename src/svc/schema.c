@@ -4,6 +4,7 @@
 
 /* execution.state: 0 queued, 1 claimed, 2 ended (enum journal_state).
  * execution.turn_seq: where the last turn_finished stands, from which the rules can be taken up.
+ * execution.folder: the session's own folder; '' for one of ours below data/workspace.
  * event: either data (the event without seq, epoch and time) or hash, the key of a blob. Rows stand
  * in the order they were written, so that the events of many runs in one commit share pages. */
 static const char *const migrations[] = {
@@ -33,6 +34,7 @@ static const char *const migrations[] = {
                       "  UNIQUE(execution_id, seq));"
                       "CREATE INDEX event_hash ON event(hash) WHERE hash IS NOT NULL;"
                       "CREATE TABLE blob(hash BLOB PRIMARY KEY, data BLOB NOT NULL);",
+    "ALTER TABLE execution ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
 };
 
 const struct store_schema *schema(void)

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from toolbox import MODES, Toolbox
+from toolbox import MODES, OwnFolder, Toolbox
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def outside_of(box):
     names["key"] = own(f / "keys/llm.anthropic", 0o600)
     (f / "open").mkdir()
     names["folder"] = own(f / "open", 0o700)
-    box.workspace()
+    names["up"] = os.path.relpath(f, box.workspace())
     other = box.workspace("other")
     (other / "theirs").write_text("theirs")
     names["other"] = own(other / "theirs", 0o600)
@@ -68,7 +68,7 @@ def outside_of(box):
 
 # name of the attempt → arguments of tests/fake/escape
 ATTEMPTS = {
-    "path_up_out_of_the_workspace": ["read", "../../secret"],
+    "path_up_out_of_the_workspace": ["read", "{up}/secret"],
     "absolute_path": ["read", "{secret}"],
     "another_sessions_workspace": ["read", "{other}"],
     "symbolic_link_out": ["symlink-read", "{secret}", "link"],
@@ -117,8 +117,25 @@ def box(request):
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module", params=[m for m in MODES if os.geteuid() == 0 and not m.startswith("user")])
+def own_box(request):
+    folder = tempfile.mkdtemp(prefix="stigmer-escape-", dir="/var/tmp")
+    os.chmod(folder, 0o755)
+    yield OwnFolder(folder, request.param)
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module")
 def attempts(box):
+    return try_all(box)
+
+
+@pytest.fixture(scope="module")
+def own_attempts(own_box):
+    return try_all(own_box)
+
+
+def try_all(box):
     """All of them in one go each way, so that the sandbox is set up once a mode."""
     with outside_of(box) as names:
         argv = {k: [a.format(**names) for a in v] for k, v in ATTEMPTS.items()}
@@ -140,6 +157,22 @@ def test_escape(attempts, name):
     assert confined[name]["outcome"] == "result", confined[name]
     last = confined[name]["text"].splitlines()[-1]
     assert last == "exit code 1", f"with the sandbox: {confined[name]['text']}"
+
+
+# The kernel does not count root's processes (in a container the container's own limit does), and a set-uid
+# program of root's gives root nothing.
+@pytest.mark.parametrize("name", [a for a in ATTEMPTS if a not in ("fork_bomb", "setuid_program")])
+def test_escape_from_roots_own_folder(own_attempts, name):
+    """There the tools are root without its power."""
+    test_escape(own_attempts, name)
+
+
+def test_files_in_roots_own_folder_are_roots(own_box):
+    text = own_box.text("execute", command="echo x > made; cat /proc/self/status; true")
+    assert os.stat(own_box.own / "made").st_uid == 0
+    caps = {line.split()[0]: int(line.split()[1], 16) for line in text.splitlines() if line.startswith("Cap")}
+    if own_box.mode == "root":  # elsewhere /proc is out of reach
+        assert caps["CapEff:"] == caps["CapPrm:"] == caps["CapInh:"] == caps["CapAmb:"] == 0, caps
 
 
 def test_another_abi_is_killed(box):

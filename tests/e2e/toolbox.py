@@ -152,3 +152,22 @@ class Toolbox:
             kw.update(user=self.tool_uid, group=self.tool_uid, extra_groups=[])
         return subprocess.run(argv, cwd=self.workspace(session), capture_output=True, text=True,
                               start_new_session=True, timeout=60, **kw)
+
+
+class OwnFolder(Toolbox):
+    """The session's workspace is a person's own folder, and the person is root."""
+
+    def __init__(self, folder, mode):
+        super().__init__(folder, mode)
+        self.tool_uid = 0
+        self.own = self.root / "s1"
+        self.env["STIGMER_RUNNER_SESSION"] = "s1"
+        if mode == "container":
+            self.own.mkdir(mode=0o700)
+        else:
+            self.own = self.folder / "own"
+            self.own.mkdir(mode=0o700)
+            (self.root / "s1").symlink_to(self.own)
+
+    def workspace(self, session="s1"):
+        return self.own if session == "s1" else super().workspace(session)

@@ -158,9 +158,9 @@ static enum err_code start_worker(struct launcher *l, int socket, int keys_fd, s
 /* A tool host gets these names of the environment and no other. */
 static char **host_env(void)
 {
-    static const char *const names[] = {"WORKSPACE_ROOT", "STIGMER_SANDBOX_REPORT",
-                                        "STIGMER_SANDBOX_REQUIRE", "STIGMER_LOG_LEVEL",
-                                        "ASAN_OPTIONS"};
+    static const char *const names[] = {"WORKSPACE_ROOT",         "STIGMER_SANDBOX_REPORT",
+                                        "STIGMER_RUNNER_SESSION", "STIGMER_SANDBOX_REQUIRE",
+                                        "STIGMER_LOG_LEVEL",      "ASAN_OPTIONS"};
     char **env = mem_array(sizeof names / sizeof *names + 1, sizeof *env);
     size_t n = 0;
 

@@ -23,6 +23,7 @@ struct host {
     const char *folder;
     bool in_container;
     bool in_jail;
+    bool is_own; /* the workspace is a person's own folder: its owner's, whoever that is */
     unsigned long running; /* threads of the user, seen before the jail */
     struct sandbox_report report;
     uid_t uid;
@@ -32,13 +33,19 @@ struct host {
     char tmp[PATH_MAX];
 };
 
-/* Who this session's files belong to: the owner of the workspaces' folder, never root. */
+/* Who this session's files belong to: the owner of the workspaces' folder, never root; but the
+ * owner of a person's own folder even then, without any of root's capabilities. */
 static void choose_user(struct host *h, const struct stat *workspaces)
 {
     h->uid = geteuid();
     h->gid = getegid();
     if (h->uid != 0)
         return;
+    if (h->is_own) {
+        h->uid = workspaces->st_uid;
+        h->gid = workspaces->st_gid;
+        return;
+    }
     h->uid = workspaces->st_uid ? workspaces->st_uid : LAUNCHER_SANDBOX_UID;
     h->gid = workspaces->st_uid ? workspaces->st_gid : LAUNCHER_SANDBOX_UID;
 }
@@ -85,24 +92,92 @@ static enum err_code open_workspace(struct host *h, const char *workspaces, bool
     return ERR_OK;
 }
 
+/* A session's own container has nothing else mounted. Elsewhere the server has made a link in the
+ * workspaces' folder, which tools cannot write to; only a link of its own (or root's) counts. */
+static enum err_code find_own(struct host *h, const char *workspaces, struct stat *ret,
+                              struct err *err)
+{
+    char path[PATH_MAX];
+    ssize_t n;
+
+    if (!str_format(path, sizeof path, "%s/%s", workspaces, h->folder))
+        return err_set(err, ERR_INVALID, "the path of the workspace is too long");
+    if (lstat(path, ret) < 0)
+        return ERR_OK; /* there is none yet: one is made */
+    if (h->in_container) {
+        h->is_own = str_eq(getenv("STIGMER_RUNNER_SESSION"), h->folder) && S_ISDIR(ret->st_mode);
+        return ERR_OK;
+    }
+    if (!S_ISLNK(ret->st_mode) || (ret->st_uid != 0 && ret->st_uid != geteuid()))
+        return ERR_OK;
+    n = readlink(path, h->root, sizeof h->root - 1);
+    h->root[n > 0 ? n : 0] = '\0';
+    if (lstat(h->root, ret) < 0 || !S_ISDIR(ret->st_mode))
+        return err_hint(
+            err, err_set(err, ERR_NOT_FOUND, "the session's folder '%.300s' is not there", h->root),
+            "put it back, or begin another session");
+    h->is_own = true;
+    return ERR_OK;
+}
+
+/* Where nothing keeps a root without capabilities from root's other processes, it does not run. */
+static enum err_code check_root(const struct host *h, struct err *err)
+{
+    if (h->uid != 0 || h->in_container || !h->report.missing[SANDBOX_NAMESPACES][0] ||
+        !h->report.missing[SANDBOX_LANDLOCK_SCOPE][0])
+        return ERR_OK;
+    return err_hint(err,
+                    err_set(err, ERR_DENIED,
+                            "the folder '%.300s' is root's, and this machine cannot keep its tools "
+                            "from root's other processes",
+                            h->root),
+                    "give the folder to another user, or use a container (--runner docker)");
+}
+
+static enum err_code open_own(struct host *h, struct err *err)
+{
+    bool as_owner = geteuid() == 0 && h->uid != 0;
+
+    if (as_owner && (setegid(h->gid) < 0 || seteuid(h->uid) < 0))
+        return err_sys(err, errno, "cannot act as user %u", h->uid);
+    h->root_fd = open(h->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (h->root_fd < 0)
+        err_sys(err, errno, "cannot open the workspace %.200s", h->root);
+    if (as_owner && (seteuid(0) < 0 || setegid(0) < 0))
+        return err_sys(err, errno, "cannot go on as root");
+    return h->root_fd < 0 ? err->code : check_root(h, err);
+}
+
 static enum err_code find_workspace(struct host *h, struct err *err)
 {
     const char *root = getenv("WORKSPACE_ROOT");
-    struct stat st;
+    struct stat st, own;
     char real[PATH_MAX];
+    enum err_code code;
 
     if (str_is_empty(root) || !realpath(root, real) || stat(real, &st) < 0)
         return err_sys(err, errno, "cannot find the workspaces' folder %.200s", root ? root : "");
-    if (!str_format(h->root, sizeof h->root, "%s/%s", real, h->folder))
+    if ((code = find_own(h, real, &own, err)))
+        return code;
+    choose_user(h, h->is_own ? &own : &st);
+    if ((!h->is_own || h->in_container) &&
+        !str_format(h->root, sizeof h->root, "%s/%s", real, h->folder))
         return err_set(err, ERR_INVALID, "the path of the workspace is too long");
-    choose_user(h, &st);
-    return open_workspace(h, real, geteuid() == 0 && st.st_uid != 0 && h->in_container, err);
+    return h->is_own
+               ? open_own(h, err)
+               : open_workspace(h, real, geteuid() == 0 && st.st_uid != 0 && h->in_container, err);
 }
 
 static enum err_code drop_root(const struct host *h, struct err *err)
 {
     if (geteuid() != 0)
         return ERR_OK;
+    if (h->uid == 0) { /* a person's own folder that is root's: the name stays, its power goes */
+        sandbox_drop_caps();
+        return setgroups(0, NULL) < 0 && errno != EPERM
+                   ? err_sys(err, errno, "cannot leave root's groups")
+                   : ERR_OK;
+    }
     if (setgroups(0, NULL) < 0 || setresgid(h->gid, h->gid, h->gid) < 0 ||
         setresuid(h->uid, h->uid, h->uid) < 0 || setuid(0) == 0)
         return err_sys(err, errno, "cannot become user %u", h->uid);
@@ -197,7 +272,7 @@ static enum err_code confine(struct host *h, struct err *err)
         .egress = h->report.egress,
         .running = h->running,
         .in_jail = h->in_jail,
-        .shares_uid = !h->in_container && h->report.missing[SANDBOX_UIDS][0],
+        .shares_uid = !h->in_container && (h->report.missing[SANDBOX_UIDS][0] || h->is_own),
     };
     return sandbox_enter_tools(&h->report, &t, err);
 }

@@ -145,6 +145,8 @@ static enum err_code open_worker(struct program *p, const struct sandbox_report 
     o.server.token = json_string_value(json_object_get(keys, "runner.token"));
     o.server.runner_id = runner_id;
     o.server.version = STIGMER_VERSION;
+    o.server.session = getenv("STIGMER_RUNNER_SESSION");
+    o.server.host_paths = str_eq(getenv("STIGMER_HOST_PATHS"), "1");
     o.server.layers = layers;
     o.server.layer_count = SANDBOX_LAYERS;
     return worker_new(&o, &p->worker, err);

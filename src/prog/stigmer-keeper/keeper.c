@@ -280,6 +280,8 @@ static enum err_code open_all(struct keeper *k, struct err *err)
     sigaddset(&set, SIGINT);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    sigaddset(&set, SIGPIPE); /* told by write itself */
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
     /* Not blocking at either end: a keeper that is stopped must not stop the server. */
     if (k->signals < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return err_sys(err, errno, "make the keeper's pipes");
@@ -300,7 +302,6 @@ int keeper_run(const struct keeper_options *o)
     struct err err;
 
     k = (struct keeper){.o = o, .control = -1, .code = EXIT_FAILED};
-    (void)signal(SIGPIPE, SIG_IGN);
     if (open_all(&k, &err)) {
         log_error("keeper cannot start", "why", err.msg);
         return EXIT_FAILED;

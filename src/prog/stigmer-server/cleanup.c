@@ -1,5 +1,6 @@
 #include "prog/stigmer-server/cleanup.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +22,19 @@ static bool is_free(const struct paths *paths, int *ret_lock)
     return *ret_lock < 0 || flock(*ret_lock, LOCK_EX | LOCK_NB) == 0;
 }
 
+/* The id files of sessions' own containers (runner-unit.c). */
+static void remove_session_files(const struct paths *paths)
+{
+    DIR *dir = opendir(paths->run);
+    const struct dirent *e;
+
+    while (dir && (e = readdir(dir)))
+        if (str_starts(e->d_name, "container-") && str_ends(e->d_name, ".id"))
+            (void)unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir)
+        (void)closedir(dir);
+}
+
 /* Where a container is known to have been, an engine that does not answer is worth a word. Without
  * an id file a crash may still have come between create and the file: all engines are asked. */
 static int remove_containers(const struct paths *paths)
@@ -33,6 +47,7 @@ static int remove_containers(const struct paths *paths)
     if (!code || !had) {
         (void)unlink(paths->container_id);
         (void)unlink(paths->engine_file);
+        remove_session_files(paths);
         return EXIT_OK;
     }
     fprintf(stderr,

@@ -131,6 +131,7 @@ static enum err_code process_backend(struct runner_unit *u, struct runner_backen
     (void)str_format(address, sizeof address, "unix:%s", u->o.paths->runner_sock);
     put(u, "STIGMER_BACKEND_ENDPOINT", address);
     put(u, "WORKSPACE_ROOT", u->o.paths->workspace);
+    put(u, "STIGMER_HOST_PATHS", "1");
     put(u, "STIGMER_KEYS_DIR", u->o.keys_folder);
     c = (struct backend_process_config){
         .program = u->program,

@@ -21,6 +21,7 @@
 #include "prog/stigmer-server/folders.h"
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/runner-unit.h"
+#include "prog/stigmer-server/session-runners.h"
 #include "prog/stigmer-server/status.h"
 #include "svc/api.h"
 #include "svc/engine-embedded.h"
@@ -56,6 +57,7 @@ struct serve {
     struct grpc_health *health;
     struct grpc_reflection *reflection;
     struct supervise *supervise;
+    struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
     struct runner_api_config runner_config;
     void *cassette; /* owned */
@@ -136,6 +138,7 @@ static void fill_runner_config(struct serve *s)
     const struct config *c = &s->config;
 
     s->runner_config.token = s->token;
+    s->runner_config.workspace_root = s->paths->workspace;
     s->runner_config.provider = config_get_str(c, CONFIG_LLM_PROVIDER);
     s->runner_config.model = config_get_str(c, CONFIG_LLM_MODEL);
     s->runner_config.base_url =
@@ -232,7 +235,8 @@ static enum err_code open_services(struct serve *s, struct err *err)
     if (!sock_owner_can_tell())
         status_warn(&s->view, "other users of this machine can call the API on TCP: the kernel "
                               "does not tell here whose a connection is");
-    s->api = api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine));
+    s->api =
+        api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine), s->paths->home);
     s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
     s->execution_api = execution_api_new(s->loop, s->journal, engine_embedded_engine(s->engine));
     api_add(s->rpc, s->api);
@@ -258,8 +262,10 @@ static void on_runner_change(void *arg)
 {
     struct serve *s = arg;
 
-    if (s->supervise && engine_embedded_runners(s->engine))
+    if (s->supervise && engine_embedded_runners(s->engine, NULL))
         supervise_ready(s->supervise);
+    if (s->session_runners)
+        session_runners_changed(s->session_runners);
 }
 
 static void quit(void *arg)
@@ -300,6 +306,8 @@ static void on_unit_change(enum unit_state now, void *arg)
 {
     struct serve *s = arg;
 
+    if (now == UNIT_UP && s->session_runners)
+        session_runners_changed(s->session_runners);
     if (s->view.stopping && now == UNIT_DOWN)
         loop_later(s->loop, quit, s);
     else if (!s->view.stopping)
@@ -326,6 +334,8 @@ static void start_runner(struct serve *s)
     }
     s->supervise = supervise_new(s->loop, "agent-runner", runner_unit_new(s->loop, &o), &events);
     s->view.supervise = s->supervise;
+    s->session_runners = session_runners_new(s->loop, s->engine, s->supervise, &o);
+    s->view.session_runners = s->session_runners;
     supervise_start(s->supervise);
     if (s->view.past->restarts) /* nobody waits for this start; without a runner it goes on, too */
         tell_ready(s);
@@ -333,7 +343,7 @@ static void start_runner(struct serve *s)
 
 /* ---- the end ----------------------------------------------------------------------------- */
 
-static void stop_runner(void *arg)
+static void stop_main_runner(void *arg)
 {
     struct serve *s = arg;
     struct supervise_report r;
@@ -346,6 +356,17 @@ static void stop_runner(void *arg)
     supervise_report(s->supervise, &r);
     if (r.state == UNIT_DOWN)
         loop_later(s->loop, quit, s);
+}
+
+/* Those of single sessions first: it is beside the main one that they are. */
+static void stop_runner(void *arg)
+{
+    struct serve *s = arg;
+
+    if (s->session_runners)
+        session_runners_stop(s->session_runners, STOP_GRACE_MS, stop_main_runner, s);
+    else
+        stop_main_runner(s);
 }
 
 static void begin_stop(int64_t grace_ms, void *arg)
@@ -368,6 +389,7 @@ static void on_signal(void *arg)
 
 static void close_all(struct serve *s)
 {
+    session_runners_free(s->session_runners);
     supervise_free(s->supervise);
     grpc_reflection_free(s->reflection);
     grpc_health_free(s->health);

@@ -93,7 +93,7 @@ static json_t *runner_json(const struct status_view *v)
 
     if (!v->supervise)
         return json_pack("{s:s,s:s,s:s}", "name", "agent-runner", "kind", "external", "state",
-                         engine_embedded_runners(v->engine) ? "ready" : "disabled");
+                         engine_embedded_runners(v->engine, NULL) ? "ready" : "disabled");
     supervise_report(v->supervise, &r);
     b = supervise_backend(v->supervise);
     o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:i,s:o}", "name", "agent-runner", "kind", b->ops->kind(b),
@@ -160,6 +160,8 @@ json_t *status_json(const struct status_view *v)
     status_put_warnings(v, warnings);
     components = json_pack("[o,o,{s:s,s:s,s:s}]", server_json(v), runner_json(v), "name",
                            "temporal", "kind", "process", "state", "disabled");
+    if (v->session_runners)
+        session_runners_put(v->session_runners, components);
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o}", "schema", "stigmer.cli/server-status/v1",
         "state", whole_state(v), "home", v->paths->home, "engine", "embedded", "startedAt",

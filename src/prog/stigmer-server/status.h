@@ -10,6 +10,7 @@
 #include "platform/loop.h"
 #include "platform/rpc-server.h"
 #include "prog/stigmer-server/keeper-link.h"
+#include "prog/stigmer-server/session-runners.h"
 #include "svc/engine-embedded.h"
 #include "svc/runner-api.h"
 #include "svc/supervise.h"
@@ -23,8 +24,9 @@ struct status_view {
     const struct config *config;
     const struct engine_embedded *engine;
     const struct runner_api *runner_api;
-    struct supervise *supervise; /* NULL: runner.kind none */
-    const char *listen;          /* as bound */
+    struct supervise *supervise;                   /* NULL: runner.kind none */
+    const struct session_runners *session_runners; /* NULL likewise */
+    const char *listen;                            /* as bound */
     int64_t started_wall_ms;
     bool stopping;
     char warnings[STATUS_WARNINGS][STATUS_TEXT];

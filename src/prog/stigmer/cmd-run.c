@@ -34,6 +34,7 @@ struct task {
     Aexec__AgentExecutionSpec__RuntimeEnvEntry **env;
     Ectx__ExecutionValue *values;
     int record_fd;
+    char *folder; /* owned (free); NULL: none of one's own */
 };
 
 static void task_done(struct task *t)
@@ -46,6 +47,7 @@ static void task_done(struct task *t)
     free(t->entries);
     free(t->env);
     free(t->values);
+    free(t->folder);
     buf_done(&t->message);
     buf_done(&t->cassette);
     own_fd(&t->record_fd);
@@ -108,6 +110,19 @@ static enum err_code read_env(const struct cli *cli, struct task *t, struct err 
     return ERR_OK;
 }
 
+/* As the server will see it; what may be one is its decision. */
+static enum err_code read_folder(const struct cli *cli, struct task *t, struct err *err)
+{
+    const char *dir = args_str(&cli->args, "workspace", NULL);
+
+    if (!dir)
+        return ERR_OK;
+    t->folder = realpath(dir, NULL);
+    return t->folder ? ERR_OK
+                     : err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_INVALID,
+                               "--workspace: '%.300s': %s", dir, strerror(errno));
+}
+
 static enum err_code read_task(const struct cli *cli, struct task *t, struct err *err)
 {
     const char *replay = args_str(&cli->args, "replay", NULL);
@@ -116,6 +131,8 @@ static enum err_code read_task(const struct cli *cli, struct task *t, struct err
 
     if (!code)
         code = read_env(cli, t, err);
+    if (!code)
+        code = read_folder(cli, t, err);
     if (!code && replay && record)
         code = err_set(err, ERR_INVALID, "--record and --replay exclude each other");
     if (!code && record && !args_bool(&cli->args, "follow", true))
@@ -186,6 +203,8 @@ static enum err_code submit(const struct cli *cli, struct conn *conn, const stru
     meta.org = (char *)(uintptr_t) "local";
     spec.message = (char *)(uintptr_t)buf_text(&t->message);
     spec.session_id = (char *)(uintptr_t)args_str(&cli->args, "session", "");
+    if (t->folder)
+        spec.workspace_dir = t->folder;
     if (agent)
         spec.agent_id = (char *)(uintptr_t)kinds_id(agent);
     if (args_has(&cli->args, "model")) {

@@ -82,6 +82,7 @@ static const struct arg_spec run_flags[] = {
     {"message", 'm', "TEXT|-|@FILE", "the task; - reads standard input", NULL, NULL, false},
     {"session", 0, "ID", "go on in this session", NULL, NULL, false},
     {"model", 0, "NAME", "model of this run", NULL, NULL, false},
+    {"workspace", 'w', "DIR", "this folder is the workspace of the run's session", NULL, NULL, false},
     {"runtime-env", 0, "K=V", "environment of the tools; secret:K=NAME takes the value of the variable NAME", NULL, NULL, true},
     {"detach", 0, NULL, "print the execution id and return", NULL, NULL, false},
     {"follow", 0, NULL, "follow to the end (default true)", NULL, NULL, false},

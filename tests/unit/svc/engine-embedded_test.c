@@ -98,7 +98,7 @@ static void attach(struct bench *b, struct runner *r, const char *id, unsigned s
 
     r->bench = b;
     r->id = id;
-    r->handle = engine_embedded_attach(b->e, id, slots, NULL, 0, &ops, r, on_lost);
+    r->handle = engine_embedded_attach(b->e, id, slots, NULL, NULL, 0, &ops, r, on_lost);
 }
 
 static void detach(struct runner *r)
@@ -361,7 +361,7 @@ static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 
     let_a_run_r1(b);
     detach(&b->a);
-    b->a.handle = engine_embedded_attach(b->e, "A", 1, &held, 1, &ops, &b->a, on_lost);
+    b->a.handle = engine_embedded_attach(b->e, "A", 1, NULL, &held, 1, &ops, &b->a, on_lost);
     attach(b, &b->b, "B", 1);
     settle(b);
     assert_int_equal(b->a.lost, 0);
@@ -380,7 +380,7 @@ static void a_runner_that_comes_back_too_late_is_told_what_it_lost(void **state)
     attach(b, &b->b, "B", 1);
     wait_until(b, &b->b.got_count, 1);
     (void)claim(b, &b->b, "r1");
-    b->a.handle = engine_embedded_attach(b->e, "A", 1, &held, 1, &ops, &b->a, on_lost);
+    b->a.handle = engine_embedded_attach(b->e, "A", 1, NULL, &held, 1, &ops, &b->a, on_lost);
     assert_int_equal(b->a.lost, 1);
 }
 
