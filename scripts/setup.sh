@@ -16,7 +16,7 @@ esac
 build_packages="gcc libc6-dev meson ninja-build pkg-config ccache
  libuv1-dev libnghttp2-dev libcurl4-openssl-dev libprotobuf-c-dev protobuf-c-compiler
  protobuf-compiler libprotobuf-dev libjansson-dev libyaml-dev libsqlite3-dev libssl-dev
- libseccomp-dev libc-ares-dev zlib1g-dev busybox-static ca-certificates
+ libseccomp-dev libsodium-dev libc-ares-dev zlib1g-dev busybox-static ca-certificates
  make dpkg-dev patch xz-utils file procps"
 test_packages="clang-14 clang-format-14 libclang-rt-14-dev llvm-14 universal-ctags libcmocka-dev
  python3 git curl docker.io podman runc iproute2 iptables sqlite3 strace tmux"

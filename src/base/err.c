@@ -42,6 +42,14 @@ static const struct code_row *row_of(enum err_code code)
     return &rows[(unsigned)code < ERR_COUNT ? code : ERR_INTERNAL];
 }
 
+enum err_code err_code_named(const char *name)
+{
+    for (int c = 1; c < ERR_COUNT; c++)
+        if (name && strcmp(err_code_name((enum err_code)c), name) == 0)
+            return (enum err_code)c;
+    return ERR_INTERNAL;
+}
+
 const char *err_code_name(enum err_code code)
 {
     return row_of(code)->name;

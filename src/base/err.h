@@ -71,8 +71,9 @@ enum err_code err_wrap(struct err *err, enum err_code code, const char *fmt, ...
 /* Say what the user can do. Returns err's code, so `return err_hint(err, code, …)` works. */
 enum err_code err_hint(struct err *err, enum err_code code, const char *fmt, ...) ERR_PRINTF(3, 4);
 
-const char *err_code_name(enum err_code code); /* "NOT_FOUND": stable, read by scripts */
-int err_code_grpc(enum err_code code);         /* google.rpc.Code number */
+const char *err_code_name(enum err_code code);  /* "NOT_FOUND": stable, read by scripts */
+enum err_code err_code_named(const char *name); /* ERR_INTERNAL for a name that is none */
+int err_code_grpc(enum err_code code);          /* google.rpc.Code number */
 enum err_code err_code_from_grpc(int status);
 int err_code_http(enum err_code code);
 enum exit_code err_code_exit(enum err_code code);

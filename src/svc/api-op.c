@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "core/validate.h"
 #include "svc/records.h"
+#include "svc/secret-fields.h"
 
 #define PAGE_DEFAULT 50
 #define PAGE_MAX 500
@@ -74,7 +75,8 @@ static enum err_code op_create(sqlite3 *db, struct api_op *op, struct err *err)
     if (!*d->slug)
         resource_set_text(&d->slug, slug);
     resource_audit(op->in, op->kind, NULL, op->actor, op->now_ms);
-    if (op->hooks->prepare && (code = op->hooks->prepare(db, op, NULL, err)))
+    if ((code = secret_fields_seal(op->in->spec, NULL, op->api->home, err)) ||
+        (op->hooks->prepare && (code = op->hooks->prepare(db, op, NULL, err))))
         return code;
     if ((code = records_insert(db, op->kind, op->in, op->parent, op->agent, op->now_ms, err)))
         return code;
@@ -102,7 +104,8 @@ static enum err_code op_replace(sqlite3 *db, struct api_op *op, struct resource 
         protobuf_c_message_free_unpacked(in->status, NULL);
     in->status = old->status ? resource_copy(old->status) : NULL;
     resource_audit(in, op->kind, old, op->actor, op->now_ms);
-    if (op->hooks->prepare && (code = op->hooks->prepare(db, op, old, err)))
+    if ((code = secret_fields_seal(in->spec, old->spec, op->api->home, err)) ||
+        (op->hooks->prepare && (code = op->hooks->prepare(db, op, old, err))))
         return code;
     return records_update(db, op->kind, in, op->now_ms, err);
 }
@@ -319,6 +322,7 @@ enum err_code api_op_complete(struct api *a, const struct resource_kind *kind, s
         m->status = mem_new(kind->status->sizeof_message);
         protobuf_c_message_init(kind->status, m->status);
     }
+    secret_fields_mask(m->spec);
     return kind->number == RESOURCE_EXECUTION ? fold_status(a, m, err) : ERR_OK;
 }
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "svc/own-folder.h"
+#include "svc/secret-fields.h"
 
 #define HISTORY_RUNS 20
 #define HISTORY_BYTES ((size_t)64 << 10)
@@ -73,19 +74,30 @@ static void put_limits(Runner__ClaimResponse *r, const struct runner_api_config 
     r->limits->max_tokens = c->max_tokens;
 }
 
-static void put_env(Runner__ClaimResponse *r, const Aexec__AgentExecutionSpec *spec)
+static enum err_code put_env(Runner__ClaimResponse *r, const Aexec__AgentExecutionSpec *spec,
+                             const struct runner_api_config *c, struct err *err)
 {
     for (size_t i = 0; i < spec->n_runtime_env; i++) {
+        const Ectx__ExecutionValue *from = spec->runtime_env[i]->value;
         Runner__EnvVar *v;
-        if (!spec->runtime_env[i]->value)
+        char *opened = NULL;
+        enum err_code code;
+
+        if (!from)
             continue;
+        if (from->is_secret && (code = secret_fields_open(c->home, from->value, &opened, err)))
+            return err_wrap(err, code, "%.80s of its environment", spec->runtime_env[i]->key);
         v = mem_new(sizeof *v);
         runner__env_var__init(v);
         set_text(&v->name, spec->runtime_env[i]->key);
-        set_text(&v->value, spec->runtime_env[i]->value->value);
-        v->secret = spec->runtime_env[i]->value->is_secret;
+        set_text(&v->value, opened ? opened : from->value);
+        v->secret = from->is_secret;
         list_add((void ***)&r->env, &r->n_env, v);
+        if (opened)
+            explicit_bzero(opened, strlen(opened));
+        free(opened);
     }
+    return ERR_OK;
 }
 
 static void put_bytes(ProtobufCBinaryData *field, const void *data, size_t len)
@@ -116,14 +128,14 @@ static enum err_code put_spec(sqlite3 *db, Runner__ClaimResponse *r, const char 
     set_text(&r->org, x->metadata ? x->metadata->org : "");
     put_model(r, x->spec, c);
     put_limits(r, c);
-    put_env(r, x->spec);
+    code = put_env(r, x->spec, c, err);
     if (x->spec->cassette.len)
         put_bytes(&r->cassette, x->spec->cassette.data, x->spec->cassette.len);
     else if (str_eq(c->provider, "replay"))
         put_bytes(&r->cassette, c->cassette, c->cassette_len);
     r->record = x->spec->record;
     protobuf_c_message_free_unpacked(m, NULL);
-    return ERR_OK;
+    return code;
 }
 
 /* session → instance → agent, as the original resolves it. */

@@ -39,6 +39,10 @@ FIXTURES = {"fixtures": [
     {"match": {"userMessage": "write-it"}, "response": call("c_write", "echo hello > out.txt")},
     {"match": {"userMessage": "wait-at-gate"},
      "response": call("c_gate", "echo begun >> count; i=0; while [ ! -e go ] && [ $i -lt 600 ]; do i=$((i+1)); sleep 0.1; done")},
+    {"match": {"toolCallId": "c_show"}, "response": {"content": "Shown."}},
+    {"match": {"userMessage": "show-it"},
+     "response": call("c_show", "env; for n in 0 1 2 3 4 5 6 7; do eval echo \"\\$SECRET_$n\"; done; echo $SECRET_0$SECRET_1")},
+    {"match": {"userMessage": "Answer with the word OK."}, "response": {"content": "OK"}},
     {"match": {"userMessage": "just-say"}, "response": {"content": "Said."}},
 ]}
 

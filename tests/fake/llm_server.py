@@ -86,7 +86,7 @@ class LlmServer:
         headers = {k.lower(): v.strip() for k, v in (x.split(":", 1) for x in lines[1:])}
         while len(body) < int(headers.get("content-length", 0)):
             body += conn.recv(65536)
-        self.requests.append((lines[0].split()[1], headers, json.loads(body)))
+        self.requests.append((lines[0].split()[1], headers, json.loads(body) if body else None))
         return True
 
     def _serve(self, conn):

@@ -3,9 +3,12 @@
 #ifndef PROG_STIGMER_SERVER_DOCTOR_H
 #define PROG_STIGMER_SERVER_DOCTOR_H
 
+#include <stdbool.h>
+
 #include "core/paths.h"
 #include "prog/stigmer-server/settings.h"
 
-int doctor_main(const struct settings_args *args, const struct paths *paths);
+/* online: one cheap call of the model may be made. */
+int doctor_main(const struct settings_args *args, const struct paths *paths, bool online);
 
 #endif

@@ -10,15 +10,18 @@
 #include "prog/stigmer-server/doctor.h"
 #include "prog/stigmer-server/folders.h"
 #include "prog/stigmer-server/keeper-link.h"
+#include "prog/stigmer-server/models-main.h"
 #include "prog/stigmer-server/serve.h"
 #include "prog/stigmer-server/settings.h"
 
-enum what { KEEP, SERVE, CLEAN_UP, DOCTOR };
+enum what { KEEP, SERVE, CLEAN_UP, DOCTOR, MODEL };
 
 struct command {
     struct settings_args args;
     struct paths paths;
     enum what what;
+    bool online;             /* of DOCTOR */
+    const char *verb, *name; /* of MODEL */
 };
 
 static const char usage[] =
@@ -80,6 +83,12 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
             c->what = SERVE;
         } else if (str_eq(argv[i], "--cleanup")) {
             c->what = CLEAN_UP;
+        } else if (str_eq(argv[i], "--model") && i + 1 < argc) {
+            c->what = MODEL;
+            c->verb = argv[++i];
+            c->name = i + 1 < argc ? argv[++i] : "";
+        } else if (str_eq(argv[i], "--online")) {
+            c->online = true;
         } else if (str_eq(argv[i], "--doctor")) {
             c->what = DOCTOR;
         } else {
@@ -118,6 +127,8 @@ int main(int argc, char **argv)
     if (c.what == CLEAN_UP)
         return cleanup_main(&c.paths);
     if (c.what == DOCTOR)
-        return doctor_main(&c.args, &c.paths);
+        return doctor_main(&c.args, &c.paths, c.online);
+    if (c.what == MODEL)
+        return models_main(&c.args, &c.paths, c.verb, c.name);
     return c.what == SERVE ? serve_run(&c.args, &c.paths) : keep(&c, argv);
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -138,6 +139,7 @@ static void fill_runner_config(struct serve *s)
     const struct config *c = &s->config;
 
     s->runner_config.token = s->token;
+    s->runner_config.home = s->paths->home;
     s->runner_config.workspace_root = s->paths->workspace;
     s->runner_config.provider = config_get_str(c, CONFIG_LLM_PROVIDER);
     s->runner_config.model = config_get_str(c, CONFIG_LLM_MODEL);
@@ -226,7 +228,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     if ((code = store_open(s->loop, s->paths->data, schema(), &s->store, err)) ||
         (code = keys_dir(s->paths->home, s->keys_folder, err)) ||
         (code = keys_open(s->keys_folder, s->token, err)) ||
-        (code = settings_put_keys(s->args, &s->config, s->keys_folder, err)))
+        (code = settings_put_keys(s->args, s->paths, &s->config, s->keys_folder, err)))
         return code;
     s->journal = journal_new(s->loop, s->store);
     if ((code = engine_embedded_new(s->loop, s->store, s->journal, NULL, &s->engine, err)))
@@ -419,6 +421,8 @@ int serve_run(const struct settings_args *args, const struct paths *paths)
     struct serve s = {.args = args, .paths = paths, .view = {.past = &past}};
     struct err err;
 
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0,
+                0);                /* keys pass through here: no core file, no debugger */
     (void)mallopt(M_ARENA_MAX, 2); /* two threads that allocate: the loop's and the writer's */
     keeper_link_read(args->keeper_fd, &past);
     s.told_fd = past.restarts ? -1 : args->ready_fd;

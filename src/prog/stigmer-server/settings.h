@@ -22,9 +22,14 @@ struct settings_args {
 MUST_CHECK enum err_code settings_load(const struct settings_args *args, const struct paths *paths,
                                        struct config *ret, struct err *err);
 
-/* Provider keys from the secrets descriptor and llm.api_key_file into the keys folder. */
+/* The key of the configured provider; *ret NULL: there is none. ret_from says where it is from. The
+ * caller's: explicit_bzero and free. settings.c has the places in their order. */
+MUST_CHECK enum err_code settings_find_key(const struct paths *paths, const struct config *config,
+                                           char **ret, const char **ret_from, struct err *err);
+
+/* The keys of all providers into the keys folder. */
 MUST_CHECK enum err_code settings_put_keys(const struct settings_args *args,
-                                           const struct config *config, const char *keys_folder,
-                                           struct err *err);
+                                           const struct paths *paths, const struct config *config,
+                                           const char *keys_folder, struct err *err);
 
 #endif

@@ -37,7 +37,8 @@ static void print_checks(const struct cli *cli, const json_t *doc)
 
 int cmd_doctor_run(struct cli *cli)
 {
-    static const char *const args[] = {"--doctor", NULL};
+    const char *const args[] = {"--doctor",
+                                args_bool(&cli->args, "online", false) ? "--online" : NULL, NULL};
     OWN_BUF struct buf text = {0};
     struct err err = {0};
     json_t *doc;

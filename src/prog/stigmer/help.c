@@ -305,12 +305,20 @@ void help_config_doc(struct buf *b)
             buf_printf(b, "%s%s", i ? ", " : "", r->values[i]);
         buf_printf(b, " | %s |\n", r->help);
     }
-    buf_puts(b, "\n## Keys of model providers\n\n"
-                "Never values of this file. `ANTHROPIC_API_KEY` and `OPENAI_API_KEY` are read from "
-                "the environment of `stigmer server start`, or the key is\nthe content of the file "
-                "that `llm.api_key_file` names. The server gets them in a memory file; they appear "
-                "in no argument list, no environment of\na container, no log and no image.\n\n"
-                "## Defaults by provider\n\n| provider | model | endpoint |\n|---|---|---|\n");
+    buf_puts(b,
+             "\n## Keys of model providers\n\n"
+             "Never values of this file. The first of these that has one counts:\n\n"
+             "1. `ANTHROPIC_API_KEY`, `OPENAI_API_KEY` in the environment of `stigmer server "
+             "start`; `STIGMER_LLM_API_KEY` for the configured provider\n"
+             "2. the content of the file that `ANTHROPIC_API_KEY_FILE` or "
+             "`OPENAI_API_KEY_FILE` names, or `llm.api_key_file` for the configured provider\n"
+             "3. the secret `llm.anthropic` or `llm.openai` (`stigmer secret set`), which lies "
+             "sealed in `data/secrets`\n"
+             "4. the service manager's credential of that name (`LoadCredential=` of systemd)\n\n"
+             "A start hands them over in a memory file, and the runner gets them as files in "
+             "memory; they appear in no argument list, no environment of a\nprocess or "
+             "container, no log, no event and no image.\n\n"
+             "## Defaults by provider\n\n| provider | model | endpoint |\n|---|---|---|\n");
     for (size_t i = 0; config_row(CONFIG_LLM_PROVIDER)->values[i]; i++) {
         const char *name = config_row(CONFIG_LLM_PROVIDER)->values[i];
         struct config c;

@@ -56,6 +56,11 @@ static enum err_code find_in_group(struct cli *cli, char *const argv[], size_t *
     *ret_group = group;
     if (!code && argv[*pos] && strcmp(argv[*pos], "--") != 0) {
         const char *word = argv[*pos];
+        if (str_eq(group, "server") && str_eq(word, "llm")) { /* an old spelling of `model` */
+            *ret_group = group = "model";
+            if (!(word = argv[++*pos]))
+                return ERR_OK;
+        }
         if (str_format(name, sizeof name, "%s %s", group, word))
             cli->cmd = cmd_table_find(name);
         if (!cli->cmd)

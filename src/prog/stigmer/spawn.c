@@ -182,11 +182,8 @@ static void take_error(struct start *s, const json_t *e)
     const char *name = json_string_value(json_object_get(e, "code"));
     const char *message = json_string_value(json_object_get(e, "message"));
     const char *hint = json_string_value(json_object_get(e, "hint"));
-    enum err_code code = ERR_INTERNAL;
+    enum err_code code = err_code_named(name);
 
-    for (int c = 1; c < ERR_COUNT; c++)
-        if (str_eq(err_code_name((enum err_code)c), name))
-            code = (enum err_code)c;
     s->failed = true;
     err_set(s->err, code, "%.900s", message ? message : "the server gave no reason");
     err_wrap(s->err, code, "server start failed");
@@ -397,12 +394,15 @@ static enum err_code read_all(int fd, struct buf *ret, struct err *err)
     return ERR_OK;
 }
 
-enum err_code spawn_output(const struct cli *cli, const char *const *args, struct buf *ret,
-                           struct err *err)
+/* argv: room for SPAWN_ARGS; the program, our home, then args. */
+#define SPAWN_ARGS 20
+
+static enum err_code start_tool(const struct cli *cli, const char *const *args, int *ret_fd,
+                                pid_t *ret_pid, struct err *err)
 {
-    const char *argv[20] = {NULL, "--home", cli->paths.home};
+    const char *argv[SPAWN_ARGS] = {NULL, "--home", cli->paths.home};
     char program[PATHS_MAX];
-    int ends[2], status = 0;
+    int ends[2];
     size_t n = 3;
     pid_t pid;
     enum err_code code = cli_libexec(cli, "stigmer-server", program, err);
@@ -410,7 +410,7 @@ enum err_code spawn_output(const struct cli *cli, const char *const *args, struc
     if (code)
         return code;
     argv[0] = program;
-    for (; args[n - 3] && n < 19; n++)
+    for (; args[n - 3] && n < SPAWN_ARGS - 1; n++)
         argv[n] = args[n - 3];
     if (pipe2(ends, O_CLOEXEC))
         return err_sys(err, errno, "cannot make a pipe");
@@ -426,15 +426,67 @@ enum err_code spawn_output(const struct cli *cli, const char *const *args, struc
         close(ends[0]);
         return err_sys(err, errno, "cannot start a process");
     }
-    ret->max = OUTPUT_MAX;
-    code = read_all(ends[0], ret, err);
-    close(ends[0]);
+    *ret_fd = ends[0];
+    *ret_pid = pid;
+    return ERR_OK;
+}
+
+static int wait_for(pid_t pid)
+{
+    int status = 0;
+
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    return status;
+}
+
+enum err_code spawn_output(const struct cli *cli, const char *const *args, struct buf *ret,
+                           struct err *err)
+{
+    int fd, status;
+    pid_t pid;
+    enum err_code code = start_tool(cli, args, &fd, &pid, err);
+
+    if (code)
+        return code;
+    ret->max = OUTPUT_MAX;
+    code = read_all(fd, ret, err);
+    close(fd);
+    status = wait_for(pid);
     if (!code && (!WIFEXITED(status) || WEXITSTATUS(status) > EXIT_FAILED))
         code = err_set(err, ERR_INTERNAL, "stigmer-server %s failed (%s %d)", args[0],
                        WIFEXITED(status) ? "exit code" : "signal",
                        WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+    return code;
+}
+
+enum err_code spawn_lines(const struct cli *cli, const char *const *args, spawn_line_fn *fn,
+                          void *arg, struct err *err)
+{
+    OWN_BUF struct buf b = {0};
+    char chunk[16384], *end;
+    ssize_t n;
+    int fd, status;
+    pid_t pid;
+    enum err_code code = start_tool(cli, args, &fd, &pid, err);
+
+    if (code)
+        return code;
+    buf_init(&b, OUTPUT_MAX);
+    while (!code && ((n = read(fd, chunk, sizeof chunk)) > 0 || (n < 0 && errno == EINTR))) {
+        if (n > 0)
+            code = buf_add(&b, chunk, (size_t)n, err);
+        while (b.len && (end = memchr(b.data, '\n', b.len))) {
+            *end = '\0';
+            fn((const char *)b.data, arg);
+            buf_shift(&b, (size_t)((uint8_t *)end - b.data) + 1);
+        }
+    }
+    close(fd); /* one that has not ended writes into the void from here on */
+    status = wait_for(pid);
+    if (!code && WIFSIGNALED(status))
+        code = err_set(err, ERR_INTERNAL, "stigmer-server %s was ended by signal %d", args[0],
+                       WTERMSIG(status));
     return code;
 }
 

@@ -35,4 +35,10 @@ MUST_CHECK enum err_code spawn_cleanup(const struct cli *cli, struct err *err);
 MUST_CHECK enum err_code spawn_output(const struct cli *cli, const char *const *args,
                                       struct buf *ret, struct err *err);
 
+/* Each line it prints, as it comes; a line is at most 1 MiB. Its exit code is not looked at: what
+ * it says is. */
+typedef void spawn_line_fn(const char *line, void *arg);
+MUST_CHECK enum err_code spawn_lines(const struct cli *cli, const char *const *args,
+                                     spawn_line_fn *fn, void *arg, struct err *err);
+
 #endif
