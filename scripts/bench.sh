@@ -14,6 +14,8 @@ echo "# $(date -u +%Y-%m-%d), $(nproc) × $(sed -n 's/^model name.*: //p' /proc/
 echo "| what | ours | anchor, same run | ratio | bar |"
 echo "|---|---|---|---|---|"
 $python bench/start.py $short
+$python bench/supervise.py $short
+$python bench/logs.py $short
 if docker version >/dev/null 2>&1; then
     $python bench/container.py $short
 else

@@ -20,66 +20,65 @@
 #include "prog/stigmer/logfile.h"
 #include "prog/stigmer/out.h"
 
-#define FILES 2
+#define FILES 3
 #define TAIL_DEFAULT 50
-#define HELD_MAX ((size_t)256 << 20) /* bytes of lines sorted at once */
+#define TAIL_MAX 10000000
+#define OUT_KEPT 262144 /* bytes of output that are written in one go */
+#define FOLDER_MS 500   /* how often a folder that is not there is looked for */
+
+struct source {
+    struct logfile file;
+    struct logline line; /* the next one that is wanted */
+    bool has_line;
+    struct logfile_mark *newest; /* owned; a ring: where the last matches of a first pass begin */
+};
 
 struct logs {
     const struct cli *cli;
-    struct logfile files[FILES];
-    size_t file_count;
-    struct logfile_line *lines; /* owned; waiting to be sorted */
-    size_t count, cap, held;
-    uint64_t order;
+    struct source sources[FILES];
+    size_t count;
     int64_t since_ms, until_ms; /* 0: open */
     enum log_level level;
     bool filters_level;
     regex_t grep;
-    bool greps, timestamps, prefix;
+    bool greps, timestamps, prefix, follows;
     const char *run;
     struct buf out;
 };
 
-static bool is_wanted(const struct logs *l, const struct logfile_line *line)
+static bool matches(const struct logs *l, const struct logline *line)
 {
     if ((l->since_ms && line->at_ms < l->since_ms) || (l->until_ms && line->at_ms > l->until_ms))
         return false;
     if (l->filters_level && line->level > l->level)
         return false;
-    if (l->run) {
-        OWN_FREE char *run = logfile_field(line, "run");
-        if (!str_eq(run, l->run))
-            return false;
+    if (l->run && !logline_has(line, "run", l->run))
+        return false;
+    if (l->greps) { /* REG_STARTEND: the line need not end in a NUL, and may hold some */
+        regmatch_t range = {.rm_so = 0, .rm_eo = (regoff_t)line->len};
+
+        return regexec(&l->grep, line->text, 1, &range, REG_STARTEND) == 0;
     }
-    return !l->greps || regexec(&l->grep, line->text, 0, NULL, 0) == 0;
+    return true;
 }
 
-static void take_line(struct logfile_line *line, void *arg)
+static bool is_filtered(const struct logs *l)
 {
-    struct logs *l = arg;
-
-    if (!is_wanted(l, line) || l->held > HELD_MAX)
-        return;
-    if (l->count == l->cap) {
-        l->cap = l->cap ? l->cap * 2 : 256;
-        l->lines = mem_grow(l->lines, l->cap, sizeof *l->lines);
-    }
-    line->order = l->order++;
-    l->held += line->len;
-    l->lines[l->count++] = *line;
-    line->text = NULL;
+    return l->since_ms || l->until_ms || l->greps || l->run || l->filters_level;
 }
 
-static int by_time(const void *a, const void *b)
+/* The next line of a source that is wanted. */
+static bool next_wanted(const struct logs *l, struct source *s)
 {
-    const struct logfile_line *x = a, *y = b;
-
-    if (x->at_ms != y->at_ms)
-        return x->at_ms < y->at_ms ? -1 : 1;
-    return x->order < y->order ? -1 : x->order > y->order;
+    while ((s->has_line = logfile_next(&s->file, !l->follows, &s->line)))
+        if (matches(l, &s->line))
+            return true;
+    return false;
 }
 
-static void print_text(struct logs *l, const struct logfile_line *line)
+/* ---- printing ---------------------------------------------------------------------------- */
+
+static void print_text(struct logs *l, const struct logline *line)
 {
     const char *text = line->text;
     size_t len = line->len;
@@ -89,9 +88,9 @@ static void print_text(struct logs *l, const struct logfile_line *line)
     if (l->prefix)
         buf_printf(&l->out, "%s%-14s |%s ", out_color(l->cli->out_color, 'd'), line->component,
                    out_color(l->cli->out_color, '0'));
-    if (line->stamped && !l->timestamps && len > 28) { /* "at=" and 24 characters and a space */
-        text += 28;
-        len -= 28;
+    if (line->stamped && !l->timestamps) {
+        text += LOGLINE_STAMP;
+        len -= LOGLINE_STAMP;
     }
     buf_puts(&l->out, out_color(on, color));
     out_text(&l->out, text, len, l->cli->out_is_tty);
@@ -99,29 +98,56 @@ static void print_text(struct logs *l, const struct logfile_line *line)
     buf_putc(&l->out, '\n');
 }
 
-static bool print_lines(struct logs *l)
+static bool print_line(struct logs *l, const struct logline *line)
 {
-    bool ok = true;
+    if (l->cli->format == CLI_JSON) {
+        json_t *o = logline_json(line);
+        char *text = json_dumps(o, JSON_COMPACT);
 
-    if (l->count)
-        qsort(l->lines, l->count, sizeof *l->lines, by_time);
-    for (size_t i = 0; i < l->count; i++) {
-        if (l->cli->format == CLI_JSON) {
-            json_t *o = logfile_json(&l->lines[i]);
-            char *text = json_dumps(o, JSON_COMPACT);
-            buf_puts(&l->out, text ? text : "{}");
-            buf_putc(&l->out, '\n');
-            free(text);
-            json_decref(o);
-        } else {
-            print_text(l, &l->lines[i]);
-        }
-        logfile_line_done(&l->lines[i]);
-        if (l->out.len > 262144)
-            ok = ok && out_flush(STDOUT_FILENO, &l->out);
+        buf_puts(&l->out, text ? text : "{}");
+        buf_putc(&l->out, '\n');
+        free(text);
+        json_decref(o);
+    } else {
+        print_text(l, line);
     }
-    l->count = l->held = 0;
-    return out_flush(STDOUT_FILENO, &l->out) && ok;
+    return l->out.len < OUT_KEPT || out_flush(STDOUT_FILENO, &l->out);
+}
+
+static struct source *earliest(struct logs *l)
+{
+    struct source *first = NULL;
+
+    for (size_t i = 0; i < l->count; i++)
+        if (l->sources[i].has_line && (!first || l->sources[i].line.at_ms < first->line.at_ms))
+            first = &l->sources[i];
+    return first;
+}
+
+/* What following people should know of a file; the lines before it are out by then. */
+static void tell_replaced(struct logs *l, struct source *s)
+{
+    if (!s->file.replaced)
+        return;
+    s->file.replaced = false;
+    if (l->follows && out_flush(STDOUT_FILENO, &l->out))
+        cli_note(l->cli, "(%s: a new log file begins)", s->file.component);
+}
+
+/* Everything there is now, by time. False: the reader is gone. */
+static bool print_merged(struct logs *l)
+{
+    struct source *s;
+
+    for (size_t i = 0; i < l->count; i++)
+        (void)next_wanted(l, &l->sources[i]);
+    while ((s = earliest(l))) {
+        tell_replaced(l, s);
+        if (!print_line(l, &s->line))
+            return false;
+        (void)next_wanted(l, s);
+    }
+    return out_flush(STDOUT_FILENO, &l->out);
 }
 
 /* ---- options ----------------------------------------------------------------------------- */
@@ -143,13 +169,16 @@ static enum err_code read_time(const struct cli *cli, const char *name, int64_t 
     }
     if (clock_parse(text, ret, NULL) == ERR_OK)
         return ERR_OK;
-    if (str_ends(text, "Z") && !strchr(text, '.') && /* without the milliseconds */
-        str_format(full, sizeof full, "%.*s.000Z", (int)strlen(text) - 1, text) &&
+    if (str_format(full, sizeof full, "%sT00:00:00Z", text) && /* a day */
         clock_parse(full, ret, NULL) == ERR_OK)
         return ERR_OK;
+    if (str_to_int(text, 1, INT64_MAX / 1000, ret, NULL) == ERR_OK) { /* seconds since 1970 */
+        *ret *= 1000;
+        return ERR_OK;
+    }
     return err_set(err, ERR_INVALID,
-                   "--%s: '%.80s' is neither a time such as 2026-01-31T12:00:00Z nor a duration "
-                   "such as 10m",
+                   "--%s: '%.80s' is neither a time such as 2026-01-31T12:00:00Z, a day such as "
+                   "2026-01-31, seconds since 1970, nor a duration before now such as 10m",
                    name, text);
 }
 
@@ -161,7 +190,7 @@ static enum err_code read_grep(struct logs *l, struct err *err)
 
     if (!re)
         return ERR_OK;
-    rc = regcomp(&l->grep, re, REG_EXTENDED | REG_NOSUB);
+    rc = regcomp(&l->grep, re, REG_EXTENDED);
     if (rc) {
         regerror(rc, &l->grep, why, sizeof why);
         return err_set(err, ERR_INVALID, "--grep: '%.80s' is no regular expression: %s", re, why);
@@ -200,112 +229,185 @@ static enum err_code read_options(struct logs *l, int64_t *ret_tail, struct err 
     l->timestamps = args_bool(a, "timestamps", false);
     l->prefix = !args_bool(a, "no-prefix", false);
     /* With a filter the default is everything that matches: the last 50 lines would hide it. */
-    *ret_tail = l->since_ms || l->until_ms || l->greps || l->run || level ? -1 : TAIL_DEFAULT;
+    *ret_tail = is_filtered(l) ? -1 : TAIL_DEFAULT;
     if (!code && str_eq(args_str(a, "tail", ""), "all"))
         *ret_tail = -1;
     else if (!code)
-        code = args_int(a, "tail", 0, INT32_MAX, *ret_tail, ret_tail, err);
+        code = args_int(a, "tail", 0, TAIL_MAX, *ret_tail, ret_tail, err);
     return code;
 }
 
-/* --tail counts lines that are shown: with a filter the newest n of those that match. */
-static void keep_newest(struct logs *l, int64_t tail)
+/* ---- where to begin ---------------------------------------------------------------------- */
+
+/* --tail counts lines that are shown: with a filter, the newest n of those that match. They are
+ * counted in a first pass, which keeps where each of the last n begins. */
+static void from_matching_tail(struct logs *l, struct source *s, uint64_t n)
 {
-    for (size_t f = 0; f < l->file_count && tail >= 0; f++) {
-        int64_t seen = 0;
-        size_t kept = l->count;
-        for (size_t i = l->count; i > 0; i--) {
-            struct logfile_line *line = &l->lines[i - 1];
-            if (line->component == l->files[f].component && seen++ >= tail)
-                logfile_line_done(line);
-            else
-                l->lines[--kept] = *line;
-        }
-        memmove(l->lines, l->lines + kept, (l->count - kept) * sizeof *l->lines);
-        l->count -= kept;
+    uint64_t found = 0;
+    struct logline line;
+
+    s->newest = mem_array(n, sizeof *s->newest);
+    for (;;) {
+        struct logfile_mark here = logfile_mark(&s->file);
+
+        if (!logfile_next(&s->file, !l->follows, &line))
+            break;
+        if (matches(l, &line))
+            s->newest[found++ % n] = here;
     }
+    if (found)
+        logfile_go(&s->file, s->newest[found > n ? found % n : 0]);
+    free(TAKE(s->newest));
+}
+
+static void begin(struct logs *l, struct source *s, int64_t tail)
+{
+    if (tail == 0)
+        logfile_from_end(&s->file);
+    else if (l->since_ms)
+        logfile_from_time(&s->file, l->since_ms);
+    else if (tail < 0 || is_filtered(l))
+        logfile_from_start(&s->file);
+    else
+        logfile_from_tail(&s->file, (uint64_t)tail);
+    if (tail > 0 && is_filtered(l))
+        from_matching_tail(l, s, (uint64_t)tail);
 }
 
 /* ---- following --------------------------------------------------------------------------- */
 
-/* inotify on the folder: a file may come, grow, or be rotated away. */
-static int follow(struct logs *l)
+struct watch {
+    int folder, signals; /* owned */
+    bool on_folder;
+};
+
+static bool open_watch(struct watch *w)
 {
-    OWN_FD int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    OWN_FD int signals = -1;
     sigset_t set;
-    char events[8192] __attribute__((aligned(8)));
 
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    signals = signalfd(-1, &set, SFD_CLOEXEC);
-    if (watch < 0 || signals < 0 ||
-        inotify_add_watch(watch, l->cli->paths.logs, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0) {
+    w->signals = signalfd(-1, &set, SFD_CLOEXEC);
+    w->folder = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    return w->signals >= 0 && w->folder >= 0;
+}
+
+/* The folder may be made later, and may be removed and made anew. */
+static void watch_folder(struct watch *w, const char *path)
+{
+    if (!w->on_folder)
+        w->on_folder = inotify_add_watch(w->folder, path,
+                                         IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM |
+                                             IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF) >= 0;
+}
+
+static void take_events(struct watch *w)
+{
+    char events[8192] __attribute__((aligned(8)));
+    ssize_t n;
+
+    while ((n = read(w->folder, events, sizeof events)) > 0)
+        for (char *p = events; p < events + n;) {
+            const struct inotify_event *e = (const struct inotify_event *)(void *)p;
+
+            if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
+                w->on_folder = false;
+            p += sizeof *e + e->len;
+        }
+}
+
+static int wait_ms(const struct logs *l, const struct watch *w)
+{
+    int64_t left = l->until_ms ? l->until_ms - clock_wall_ms() : INT64_MAX;
+
+    if (!w->on_folder && left > FOLDER_MS)
+        return FOLDER_MS;
+    return left == INT64_MAX ? -1 : left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
+}
+
+/* Between the last read and the wait nothing is missed: the watch is there before the read. */
+static int follow(struct logs *l)
+{
+    struct watch w = {-1, -1, false};
+    int code = EXIT_OK;
+
+    if (!open_watch(&w)) {
         struct err e = {0};
+
         err_sys(&e, errno, "cannot watch %s", l->cli->paths.logs);
-        return cli_fail(l->cli, &e);
+        code = cli_fail(l->cli, &e);
     }
-    for (;;) {
-        struct pollfd fds[3] = {{.fd = watch, .events = POLLIN},
-                                {.fd = signals, .events = POLLIN},
+    while (!code) {
+        struct pollfd fds[3] = {{.fd = w.folder, .events = POLLIN},
+                                {.fd = w.signals, .events = POLLIN},
                                 {.fd = STDOUT_FILENO}}; /* only POLLERR: the reader is gone */
-        for (size_t i = 0; i < l->file_count; i++)
-            (void)logfile_read(&l->files[i], false, take_line, l);
-        if (!print_lines(l))
-            return EXIT_OK;
-        if (poll(fds, 3, -1) < 0 && errno != EINTR)
-            return EXIT_FAILED;
+
+        watch_folder(&w, l->cli->paths.logs);
+        if (!print_merged(l) || (l->until_ms && clock_wall_ms() > l->until_ms))
+            break;
+        if (poll(fds, 3, wait_ms(l, &w)) < 0 && errno != EINTR)
+            code = EXIT_FAILED;
         if (fds[1].revents)
-            return EXIT_INTERRUPTED;
+            code = EXIT_INTERRUPTED;
         if (fds[2].revents & POLLERR)
-            return EXIT_OK;
-        while (read(watch, events, sizeof events) > 0)
-            ;
+            break;
+        take_events(&w);
     }
+    own_fd(&w.folder);
+    own_fd(&w.signals);
+    return code;
+}
+
+static void tell_unread(struct logs *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (l->sources[i].file.why)
+            cli_warn(l->cli, "cannot read %s: %s", l->sources[i].file.path,
+                     strerror(l->sources[i].file.why));
 }
 
 static int show(struct logs *l, int64_t tail)
 {
-    bool follows = args_bool(&l->cli->args, "follow", false);
-    bool filtered = l->since_ms || l->until_ms || l->greps || l->run || l->filters_level;
     bool any = false;
 
-    for (size_t i = 0; i < l->file_count; i++) {
-        struct stat st;
-        any |= stat(l->files[i].path, &st) == 0;
-        logfile_seek_tail(&l->files[i], tail < 0 || filtered ? UINT64_MAX : (uint64_t)tail);
-        if (!logfile_read(&l->files[i], !follows, take_line, l))
-            cli_warn(l->cli, "cannot read %s: %s", l->files[i].path, strerror(errno));
+    for (size_t i = 0; i < l->count; i++) {
+        begin(l, &l->sources[i], tail);
+        l->sources[i].file.replaced = false;
+        any |= l->sources[i].file.fd >= 0 || l->sources[i].file.why;
     }
-    keep_newest(l, tail);
-    if (!print_lines(l))
-        return EXIT_OK;
-    if (follows && any)
-        return follow(l);
     if (!any)
         cli_note(l->cli, "no logs yet below %s", l->cli->paths.logs);
-    return EXIT_OK;
+    if (!l->follows && !print_merged(l))
+        return EXIT_OK;
+    tell_unread(l);
+    return l->follows ? follow(l) : EXIT_OK;
+}
+
+static void add_source(struct logs *l, const char *component, const char *path)
+{
+    if (has_component(l->cli, component))
+        logfile_init(&l->sources[l->count++].file, component, path);
 }
 
 int cmd_server_logs_run(struct cli *cli)
 {
-    struct logs l = {.cli = cli};
+    struct logs l = {.cli = cli, .follows = args_bool(&cli->args, "follow", false)};
+    char temporal[PATHS_MAX + 16];
     struct err err = {0};
     int64_t tail;
     int code;
 
-    if (has_component(cli, "stigmer-server"))
-        logfile_init(&l.files[l.file_count++], "stigmer-server", cli->paths.log_server);
-    if (has_component(cli, "agent-runner"))
-        logfile_init(&l.files[l.file_count++], "agent-runner", cli->paths.log_runner);
+    (void)str_format(temporal, sizeof temporal, "%s/temporal.log", cli->paths.logs);
+    add_source(&l, "stigmer-server", cli->paths.log_server);
+    add_source(&l, "agent-runner", cli->paths.log_runner);
+    add_source(&l, "temporal", temporal);
     code = read_options(&l, &tail, &err) ? cli_fail(cli, &err) : show(&l, tail);
     if (l.greps)
         regfree(&l.grep);
-    for (size_t i = 0; i < l.file_count; i++)
-        logfile_done(&l.files[i]);
-    free(l.lines);
+    for (size_t i = 0; i < l.count; i++)
+        logfile_done(&l.sources[i].file);
     buf_done(&l.out);
     return code;
 }

@@ -12,7 +12,7 @@ static const char *const doc_formats[] = {"text", "json", "yaml", NULL};
 static const char *const json_formats[] = {"text", "json", NULL};
 static const char *const run_formats[] = {"text", "json", "jsonl", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
-static const char *const components[] = {"stigmer-server", "agent-runner", NULL};
+static const char *const components[] = {"stigmer-server", "agent-runner", "temporal", NULL};
 
 #define END                                                                                        \
     {                                                                                              \

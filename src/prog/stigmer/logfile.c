@@ -2,166 +2,116 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 
 #define HEAD_KEPT (LOGFILE_LINE_MAX / 2)
+#define BISECT_TO 65536 /* bytes: nearer is read through */
+#define NOTE_ROOM 64
 
 void logfile_init(struct logfile *f, const char *component, const char *path)
 {
     *f = (struct logfile){.component = component, .path = path, .fd = -1};
-    buf_init(&f->rest, LOGFILE_LINE_MAX + 65536);
+    f->chunk = mem_array(LOGFILE_CHUNK, 1);
+    buf_init(&f->rest, LOGFILE_LINE_MAX + NOTE_ROOM + LOGFILE_CHUNK);
 }
 
 void logfile_done(struct logfile *f)
 {
     own_fd(&f->fd);
-    buf_done(&f->rest);
     f->fd = -1;
+    free(TAKE(f->chunk));
+    buf_done(&f->rest);
 }
 
-void logfile_line_done(struct logfile_line *line)
+/* ---- which files --------------------------------------------------------------------------- */
+
+/* Of number 0, the one that is written to, or rotated away n times. */
+static bool name_of(const struct logfile *f, int n, char ret[PATH_MAX])
 {
-    free(line->text);
-    line->text = NULL;
+    return n ? str_format(ret, PATH_MAX, "%s.%d", f->path, n)
+             : str_format(ret, PATH_MAX, "%s", f->path);
 }
 
-/* ---- one line ---------------------------------------------------------------------------- */
-
-/* One pair at *p: key and value, the value unescaped. False at the end, or when it is no pair. */
-static bool next_pair(const char **p, const char *end, struct buf *key, struct buf *value)
+static bool stat_of(const struct logfile *f, int n, struct stat *ret)
 {
-    const char *s = *p, *equal;
+    char path[PATH_MAX];
 
-    buf_clear(key);
-    buf_clear(value);
-    while (s < end && *s == ' ')
-        s++;
-    equal = memchr(s, '=', (size_t)(end - s));
-    if (!equal || equal == s || memchr(s, ' ', (size_t)(equal - s)))
+    return name_of(f, n, path) && stat(path, ret) == 0 && S_ISREG(ret->st_mode);
+}
+
+static void close_file(struct logfile *f)
+{
+    own_fd(&f->fd);
+    f->fd = -1;
+    f->at = 0;
+    f->begin = f->end = 0;
+}
+
+static bool open_number(struct logfile *f, int n)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    close_file(f);
+    if (!name_of(f, n, path))
         return false;
-    buf_put(key, s, (size_t)(equal - s));
-    s = equal + 1;
-    if (s < end && *s == '"') {
-        for (s++; s < end && *s != '"'; s++) {
-            if (*s == '\\' && s + 1 < end) {
-                s++;
-                buf_putc(value, *s == 'n' ? '\n' : *s);
-            } else {
-                buf_putc(value, *s);
-            }
-        }
-        s += s < end;
-    } else {
-        for (; s < end && *s != ' '; s++)
-            buf_putc(value, *s);
+    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (f->fd >= 0 && (fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode))) {
+        close_file(f);
+        errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
     }
-    *p = s;
+    if (f->fd < 0) {
+        f->why = errno == ENOENT ? f->why : errno;
+        return false;
+    }
+    f->dev = st.st_dev;
+    f->inode = st.st_ino;
     return true;
 }
 
-char *logfile_field(const struct logfile_line *line, const char *key)
+/* The oldest number there is; 0 when nothing was rotated away. */
+static int oldest(const struct logfile *f)
 {
-    OWN_BUF struct buf k = {0}, v = {0};
-    const char *p = line->text, *end = line->text + line->len;
+    struct stat st;
+    int n = 0;
 
-    while (line->stamped && next_pair(&p, end, &k, &v))
-        if (str_eq(buf_text(&k), key))
-            return mem_str(buf_text(&v));
-    return NULL;
+    while (n < LOGFILE_OLD_MAX && stat_of(f, n + 1, &st))
+        n++;
+    return n;
 }
 
-json_t *logfile_json(const struct logfile_line *line)
+/* Which number a file has now; -1: it is gone. */
+static int number_of(const struct logfile *f, dev_t dev, ino_t inode)
 {
-    OWN_BUF struct buf k = {0}, v = {0}, safe = {0};
-    const char *p = line->text, *end = line->text + line->len, *event = NULL;
-    OWN_FREE char *msg = logfile_field(line, "msg");
-    json_t *o = json_object(), *fields = json_object();
-    char at[CLOCK_TEXT];
+    struct stat st;
 
-    if (line->at_ms)
-        clock_format(line->at_ms, at);
-    json_object_set_new(o, "at", line->at_ms ? json_string(at) : json_null());
-    json_object_set_new(o, "component", json_string(line->component));
-    json_object_set_new(o, "level", json_string(log_level_name(line->level)));
-    event = msg && str_utf8_check(msg, strlen(msg)) == strlen(msg) ? msg : "";
-    json_object_set_new(o, "event", json_string(event));
-    while (line->stamped && next_pair(&p, end, &k, &v)) {
-        const char *key = buf_text(&k);
-        if (str_eq(key, "at") || str_eq(key, "level") || str_eq(key, "msg") ||
-            str_utf8_check(key, k.len) != k.len)
-            continue;
-        if (str_utf8_check(buf_text(&v), v.len) == v.len)
-            json_object_set_new(fields, key, json_string(buf_text(&v)));
-    }
-    json_object_set_new(o, "fields", fields);
-    for (size_t i = 0; i < line->len;) { /* bytes that are no text become U+FFFD */
-        size_t n = str_utf8_check(line->text + i, line->len - i);
-        buf_put(&safe, line->text + i, n);
-        i += n;
-        if (i < line->len) {
-            buf_puts(&safe, "\xef\xbf\xbd");
-            i++;
+    for (int n = 0; n <= LOGFILE_OLD_MAX; n++) {
+        if (!stat_of(f, n, &st)) {
+            if (n)
+                break;
+        } else if (st.st_ino == inode && st.st_dev == dev) {
+            return n;
         }
     }
-    json_object_set_new(o, "raw", json_string(buf_text(&safe)));
-    return o;
+    return -1;
 }
 
-static void give_line(struct logfile *f, const char *text, size_t len, logfile_fn *fn, void *arg)
-{
-    struct logfile_line line = {.component = f->component, .level = LOG_INFO};
-    char at[CLOCK_TEXT] = "";
+/* ---- lines --------------------------------------------------------------------------------- */
 
-    if (len > 28 && memcmp(text, "at=", 3) == 0) {
-        memcpy(at, text + 3, 24);
-        at[24] = '\0';
-        line.stamped = clock_parse(at, &line.at_ms, NULL) == ERR_OK;
-    }
-    if (line.stamped)
-        f->last_ms = line.at_ms;
-    else
-        line.at_ms = f->last_ms;
-    line.text = mem_strn(text, len);
-    line.len = len;
-    if (line.stamped) {
-        OWN_FREE char *level = logfile_field(&line, "level");
-        (void)!log_level_parse(level ? level : "", &line.level, NULL);
-    }
-    fn(&line, arg);
-    free(line.text);
-}
-
-static void give_rest(struct logfile *f, logfile_fn *fn, void *arg)
-{
-    OWN_BUF struct buf b;
-
-    if (!f->cut) {
-        give_line(f, buf_text(&f->rest), f->rest.len, fn, arg);
-    } else {
-        buf_init(&b, LOGFILE_LINE_MAX + 131072);
-        buf_put(&b, f->rest.data, HEAD_KEPT);
-        buf_printf(&b, " … %llu bytes left out … ", (unsigned long long)f->cut);
-        buf_put(&b, f->rest.data + HEAD_KEPT, f->rest.len - HEAD_KEPT);
-        give_line(f, buf_text(&b), b.len, fn, arg);
-        buf_done(&b);
-    }
-    buf_clear(&f->rest);
-    f->cut = 0;
-}
-
-/* Keep the head and the newest bytes of a line that is too long. */
+/* Keeps the head and the newest bytes of a line that is too long. */
 static void add_rest(struct logfile *f, const char *p, size_t n)
 {
     if (f->rest.len + n > LOGFILE_LINE_MAX) {
         size_t over = f->rest.len + n - LOGFILE_LINE_MAX;
         size_t tail = f->rest.len > HEAD_KEPT ? f->rest.len - HEAD_KEPT : 0;
+
         if (over > tail)
             over = tail;
         memmove(f->rest.data + HEAD_KEPT, f->rest.data + HEAD_KEPT + over, tail - over);
@@ -171,91 +121,152 @@ static void add_rest(struct logfile *f, const char *p, size_t n)
     buf_put(&f->rest, p, n);
 }
 
-static bool read_on(struct logfile *f, logfile_fn *fn, void *arg)
+static void give(struct logfile *f, const char *text, size_t len, struct logline *ret)
 {
-    char chunk[65536];
-
-    for (;;) {
-        ssize_t got = pread(f->fd, chunk, sizeof chunk, f->at);
-        const char *p = chunk;
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got == 0;
-        f->at += got;
-        while (p < chunk + got) {
-            size_t left = (size_t)(chunk + got - p);
-            const char *end = memchr(p, '\n', left);
-            if (!end) {
-                add_rest(f, p, left);
-                break;
-            }
-            if (f->rest.len) {
-                add_rest(f, p, (size_t)(end - p));
-                give_rest(f, fn, arg);
-            } else {
-                give_line(f, p, (size_t)(end - p), fn, arg);
-            }
-            p = end + 1;
-        }
-    }
+    *ret = (struct logline){.component = f->component, .text = text, .len = len};
+    logline_parse(ret, f->last_ms);
+    f->last_ms = ret->at_ms;
 }
 
-static bool open_now(struct logfile *f)
+/* The rest is a whole line now; it stays valid until the next call. */
+static void give_rest(struct logfile *f, struct logline *ret)
 {
-    struct stat st;
+    if (f->cut) {
+        char note[NOTE_ROOM];
+        size_t len;
 
-    f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
-    if (f->fd < 0 || fstat(f->fd, &st)) {
-        own_fd(&f->fd);
-        f->fd = -1;
-        return false;
+        (void)str_format(note, sizeof note, " … %llu bytes left out … ",
+                         (unsigned long long)f->cut);
+        len = strlen(note);
+        buf_put(&f->rest, note, len); /* room first, then into the middle */
+        memmove(f->rest.data + HEAD_KEPT + len, f->rest.data + HEAD_KEPT,
+                f->rest.len - len - HEAD_KEPT);
+        memcpy(f->rest.data + HEAD_KEPT, note, len);
     }
-    f->inode = st.st_ino;
-    f->at = 0;
-    return true;
+    give(f, buf_text(&f->rest), f->rest.len, ret);
+    f->cut = 0;
 }
 
-bool logfile_read(struct logfile *f, bool all, logfile_fn *fn, void *arg)
+/* More of the open file into the chunk; false at its end. */
+static bool fill(struct logfile *f)
+{
+    ssize_t n;
+
+    do
+        n = pread(f->fd, f->chunk, LOGFILE_CHUNK, f->at);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        f->why = errno;
+    f->begin = 0;
+    f->end = n > 0 ? (size_t)n : 0;
+    f->at += n > 0 ? n : 0;
+    return n > 0;
+}
+
+/* The open file is at its end. True: there is another one to go on with. */
+static bool go_on(struct logfile *f)
 {
     struct stat st;
-    bool ok;
+    int n;
 
-    if (f->fd < 0 && !open_now(f))
-        return errno == ENOENT;
-    ok = read_on(f, fn, arg);
     if (fstat(f->fd, &st) == 0 && st.st_size < f->at) { /* cut in place */
         f->at = 0;
         buf_clear(&f->rest);
-        ok = read_on(f, fn, arg);
+        f->replaced = true;
+        return st.st_size > 0;
     }
-    if (stat(f->path, &st) == 0 && st.st_ino != f->inode) { /* rotated: the old one is read */
-        if (f->rest.len)
-            give_rest(f, fn, arg);
-        close(f->fd);
-        f->fd = -1;
-        ok = open_now(f) && read_on(f, fn, arg);
+    n = number_of(f, f->dev, f->inode);
+    if (n == 0 || (n < 0 && !stat_of(f, 0, &st)))
+        return false; /* nothing newer; or removed, and nothing there yet */
+    f->replaced |= n != 1 || f->at == 0;
+    if (n < 0) {
+        f->replaced = true;
+        n = oldest(f) + 1;
     }
-    if (all && f->rest.len)
-        give_rest(f, fn, arg);
-    return ok;
+    for (n--; n >= 0; n--)
+        if (open_number(f, n))
+            return true;
+    return false;
 }
 
-/* Where the last n lines of an open file begin; *ret_found says how many there are. */
+bool logfile_next(struct logfile *f, bool all, struct logline *ret)
+{
+    if (f->rest.len && !f->cut && f->rest.data[f->rest.len - 1] == '\n')
+        buf_clear(&f->rest); /* given the last time */
+    if (f->fd < 0 && !open_number(f, 0))
+        return false;
+    for (;;) {
+        const char *p = f->chunk + f->begin;
+        size_t left = f->end - f->begin;
+        const char *lf = left ? memchr(p, '\n', left) : NULL;
+
+        if (lf && !f->rest.len) {
+            f->begin += (size_t)(lf - p) + 1;
+            give(f, p, (size_t)(lf - p), ret);
+            return true;
+        }
+        if (lf) {
+            f->begin += (size_t)(lf - p) + 1;
+            add_rest(f, p, (size_t)(lf - p));
+            give_rest(f, ret);
+            buf_putc(&f->rest, '\n'); /* marks it as given */
+            ret->text = buf_text(&f->rest);
+            return true;
+        }
+        add_rest(f, p, left);
+        f->begin = f->end;
+        if (fill(f))
+            continue;
+        if (f->rest.len && (all || number_of(f, f->dev, f->inode) != 0)) {
+            give_rest(f, ret); /* the writer is gone, or nobody waits for the rest */
+            buf_putc(&f->rest, '\n');
+            ret->text = buf_text(&f->rest);
+            return true;
+        }
+        if (!go_on(f))
+            return false;
+    }
+}
+
+/* ---- where to begin ------------------------------------------------------------------------ */
+
+static void open_first(struct logfile *f, int n)
+{
+    buf_clear(&f->rest);
+    f->cut = 0;
+    for (; n >= 0; n--)
+        if (open_number(f, n))
+            return;
+}
+
+void logfile_from_start(struct logfile *f)
+{
+    open_first(f, oldest(f));
+}
+
+void logfile_from_end(struct logfile *f)
+{
+    if (open_number(f, 0))
+        f->at = lseek(f->fd, 0, SEEK_END);
+}
+
+/* Where the last n lines of an open file begin; *ret_found: how many it has, at most n. */
 static off_t tail_offset(int fd, uint64_t n, uint64_t *ret_found)
 {
-    char chunk[65536];
+    char chunk[LOGFILE_CHUNK];
     off_t end = lseek(fd, 0, SEEK_END), at = end;
     uint64_t found = 0;
 
     while (at > 0) {
         size_t want = at < (off_t)sizeof chunk ? (size_t)at : sizeof chunk;
-        ssize_t got = pread(fd, chunk, want, at - (off_t)want);
-        if (got != (ssize_t)want)
+
+        if (pread(fd, chunk, want, at - (off_t)want) != (ssize_t)want)
             break;
-        for (ssize_t i = got - 1; i >= 0; i--) {
-            off_t pos = at - (off_t)want + i;
-            if (chunk[i] == '\n' && pos != end - 1 && ++found == n) {
+        for (const char *p = chunk + want, *lf; (lf = memrchr(chunk, '\n', (size_t)(p - chunk)));
+             p = lf) {
+            off_t pos = at - (off_t)want + (lf - chunk);
+
+            if (pos != end - 1 && ++found == n) {
                 *ret_found = n;
                 return pos + 1;
             }
@@ -266,30 +277,89 @@ static off_t tail_offset(int fd, uint64_t n, uint64_t *ret_found)
     return 0;
 }
 
-void logfile_seek_tail(struct logfile *f, uint64_t n)
+void logfile_from_tail(struct logfile *f, uint64_t lines)
 {
-    uint64_t found = 0, more = 0;
-    char old[4096];
+    int last = oldest(f);
 
-    if (!open_now(f))
-        return;
-    if (!n) {
-        f->at = lseek(f->fd, 0, SEEK_END);
-        return;
-    }
-    f->at = tail_offset(f->fd, n, &found);
-    if (found >= n || !str_format(old, sizeof old, "%s.1", f->path))
-        return;
-    /* The rest of the wanted lines is in the file that was rotated away last: read it first, as
-     * if it had been open when that happened. */
-    {
-        struct stat st;
-        OWN_FD int fd = open(old, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st))
+    for (int n = 0; n <= last && lines; n++) {
+        uint64_t found;
+        off_t at;
+
+        if (!open_number(f, n))
+            continue;
+        at = tail_offset(f->fd, lines, &found);
+        lines -= found;
+        if (!lines || n == last) {
+            f->at = at;
             return;
-        close(f->fd);
-        f->fd = take_fd(&fd);
-        f->inode = st.st_ino;
-        f->at = tail_offset(f->fd, n - found, &more);
+        }
     }
+    if (f->fd < 0)
+        logfile_from_end(f);
+}
+
+/* The time of the first stamped line at or after an offset; false: there is none nearby. */
+static bool time_near(const struct logfile *f, off_t at, int64_t *ret)
+{
+    char text[8192];
+    ssize_t n = pread(f->fd, text, sizeof text, at);
+    const char *p = text, *end = text + (n > 0 ? n : 0);
+
+    if (at > 0)
+        p = (p = memchr(p, '\n', (size_t)(end - p))) ? p + 1 : end;
+    while (p < end) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p));
+        struct logline l = {.text = p, .len = (size_t)((lf ? lf : end) - p)};
+
+        logline_parse(&l, 0);
+        if (l.stamped) {
+            *ret = l.at_ms;
+            return true;
+        }
+        p = lf ? lf + 1 : end;
+    }
+    return false;
+}
+
+void logfile_from_time(struct logfile *f, int64_t at_ms)
+{
+    struct stat st;
+    off_t low = 0, high;
+    int n = oldest(f);
+
+    while (n > 0 && stat_of(f, n, &st) && (int64_t)st.st_mtime * 1000 + 999 < at_ms)
+        n--; /* nothing was written to it since */
+    open_first(f, n);
+    if (f->fd < 0 || fstat(f->fd, &st) < 0)
+        return;
+    high = st.st_size;
+    while (high - low > BISECT_TO) {
+        off_t middle = low + (high - low) / 2;
+        int64_t then;
+
+        if (!time_near(f, middle, &then) || then >= at_ms)
+            high = middle;
+        else
+            low = middle;
+    }
+    f->at = low;
+    if (low > 0) { /* in the middle of a line, most likely */
+        struct logline skipped;
+
+        (void)logfile_next(f, true, &skipped);
+    }
+}
+
+struct logfile_mark logfile_mark(const struct logfile *f)
+{
+    return (struct logfile_mark){f->dev, f->inode, f->at - (off_t)(f->end - f->begin)};
+}
+
+void logfile_go(struct logfile *f, struct logfile_mark mark)
+{
+    int n = number_of(f, mark.dev, mark.inode);
+
+    open_first(f, n < 0 ? oldest(f) : n);
+    if (n >= 0)
+        f->at = mark.at;
 }

@@ -1,60 +1,60 @@
-/* logfile.h — log files of the components, line by line: what `server logs` reads.
+/* logfile.h — the log of one component, PATH and what was rotated away (PATH.1, PATH.2, …, the
+ * oldest last), read as one sequence of lines from any point of it on, and followed.
  *
- * A line is `at=TIME level=LEVEL unit=U msg="EVENT" key=value …` (base/log.h) or anything else,
- * such as output of a crashing process: that belongs to the moment of the line before it.
- * Lines of any length are read; past LOGFILE_LINE_MAX the middle is dropped and said. */
+ * Reading is pulled, a line at a time, with one buffer: the memory it takes does not depend on how
+ * much there is. Lines of any length: past LOGFILE_LINE_MAX the middle is left out and that is said
+ * in the line. A file that is rotated, removed, made anew or cut while it is followed costs no line
+ * that was there to be read: the open file is read to its end, then the ones that came after it.
+ * Errors: a file that cannot be read is passed over; logfile_why tells. Threads: one. */
 #ifndef PROG_STIGMER_LOGFILE_H
 #define PROG_STIGMER_LOGFILE_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
-#include "base/log.h"
+#include "prog/stigmer/logline.h"
 
 #define LOGFILE_LINE_MAX ((size_t)1 << 20)
+#define LOGFILE_CHUNK 65536
+#define LOGFILE_OLD_MAX 100 /* rotated files that are looked for */
 
 struct logfile {
     const char *component; /* borrowed */
     const char *path;      /* borrowed */
     int fd;                /* owned; -1: not there (yet) */
+    dev_t dev;
     ino_t inode;
-    off_t at;        /* bytes read */
-    struct buf rest; /* bytes of a line without its end */
-    uint64_t cut;    /* bytes dropped of that line */
-    int64_t last_ms; /* time of the latest line that had one */
-};
-
-struct logfile_line {
-    const char *component;
-    int64_t at_ms;        /* 0: none known */
-    bool stamped;         /* the line has its own time */
-    enum log_level level; /* LOG_INFO when it does not say */
-    char *text;           /* owned; no newline */
-    size_t len;
-    uint64_t order; /* in which it was read: ties keep it */
+    off_t at;          /* of the next byte to be read into chunk */
+    char *chunk;       /* owned */
+    size_t begin, end; /* what of it is not given yet */
+    struct buf rest;   /* of a line without its end, or one that crosses chunks */
+    uint64_t cut;      /* bytes left out of that line */
+    int64_t last_ms;   /* time of the latest line that had one */
+    bool replaced;     /* set when another file took its place; the reader clears it */
+    int why;           /* errno of what could not be read; 0 */
 };
 
 void logfile_init(struct logfile *f, const char *component, const char *path);
 void logfile_done(struct logfile *f);
 
-typedef void logfile_fn(struct logfile_line *line, void *arg); /* may take line->text */
+/* The next line; false when there is none (yet). all: a line without its end counts. */
+bool logfile_next(struct logfile *f, bool all, struct logline *ret);
 
-/* Read what is there now; a line without its end waits, unless all is set. A file that was rotated
- * away is read to its end and then the new one from its start. False when it could not be read. */
-bool logfile_read(struct logfile *f, bool all, logfile_fn *fn, void *arg);
+/* Where to read from; call one before the first logfile_next. */
+void logfile_from_start(struct logfile *f);
+void logfile_from_end(struct logfile *f);
+void logfile_from_tail(struct logfile *f, uint64_t lines); /* that many before the end */
+void logfile_from_time(struct logfile *f, int64_t at_ms);  /* not after the first line of then */
 
-/* Start reading where the last n lines begin (of the rotated file too, PATH.1). */
-void logfile_seek_tail(struct logfile *f, uint64_t n);
-
-void logfile_line_done(struct logfile_line *line);
-
-/* Value of `key=` in the line, unquoted, or NULL; owned by the caller. */
-char *logfile_field(const struct logfile_line *line, const char *key);
-
-/* {"at","component","level","event","fields":{…},"raw"} */
-json_t *logfile_json(const struct logfile_line *line);
+/* A place between two lines, to come back to. */
+struct logfile_mark {
+    dev_t dev;
+    ino_t inode;
+    off_t at;
+};
+struct logfile_mark logfile_mark(const struct logfile *f); /* of the next line */
+void logfile_go(struct logfile *f, struct logfile_mark mark);
 
 #endif
