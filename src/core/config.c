@@ -69,7 +69,7 @@ static const struct config_row rows[] = {
     [CONFIG_SANDBOX_REQUIRE] = {"sandbox.require", "STIGMER_SANDBOX_REQUIRE", CONFIG_CHOICES, 0, 0, layers,
         "landlock,seccomp", "sandbox layers without which no tool runs; none switches the check off"},
     [CONFIG_SANDBOX_EGRESS] = {"sandbox.egress", "STIGMER_SANDBOX_EGRESS", CONFIG_EGRESS, 0, 0, NULL,
-        "deny", "network of the agents' tools: deny or allow; public and host lists are read and need the egress proxy, which this version does not have: deny is applied then"},
+        "public", "where the agents' tools may connect to: public (any host with a public address), deny, allow (anywhere, directly) or a list of hosts such as *.debian.org,api.example.org:443"},
 };
 /* clang-format on */
 _Static_assert(sizeof rows / sizeof rows[0] == CONFIG_KEYS, "every key has a row");
@@ -613,18 +613,13 @@ bool config_has(const struct config *c, enum config_key key, const char *word)
 
 const char *config_egress(const struct config *c)
 {
-    return str_eq(config_get_str(c, CONFIG_SANDBOX_EGRESS), "allow") ? "allow" : "deny";
+    return config_get_str(c, CONFIG_SANDBOX_EGRESS);
 }
 
 void config_warnings(const struct config *c, struct buf *ret)
 {
-    const char *egress = config_get_str(c, CONFIG_SANDBOX_EGRESS);
-
-    if (!str_eq(egress, config_egress(c)))
-        buf_printf(ret,
-                   "sandbox.egress: '%.80s' needs the egress proxy, which is not available in this "
-                   "version; 'deny' is applied\n",
-                   egress);
+    if (str_eq(config_get_str(c, CONFIG_SANDBOX_REQUIRE), "none"))
+        buf_puts(ret, "sandbox.require is none: tools run with whatever confinement there is\n");
 }
 
 const char *config_key_env(const char *provider)

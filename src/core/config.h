@@ -62,7 +62,7 @@ enum config_type {
     CONFIG_SIZE,     /* config_get_int gives bytes */
     CONFIG_CHOICE,   /* one of values */
     CONFIG_CHOICES,  /* comma-separated, each one of values; "none" alone */
-    CONFIG_EGRESS    /* deny, allow, or host patterns */
+    CONFIG_EGRESS    /* deny, allow, public, or host patterns */
 };
 
 /* What a key is: docs/configuration.md, `stigmer config` and the checks are made from these. */
@@ -136,7 +136,7 @@ double config_get_number(const struct config *c, enum config_key key);
 /* Is word one of the comma-separated words of the value? */
 bool config_has(const struct config *c, enum config_key key, const char *word);
 
-/* What is applied where the written value cannot be had in this version: "deny" or "allow". */
+/* The text of sandbox.egress, as core/egress.h reads it. */
 const char *config_egress(const struct config *c);
 
 /* Lines a person should see at start, each ending with a newline; none when all is well. */

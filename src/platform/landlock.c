@@ -11,7 +11,14 @@
 #include "base/own.h"
 
 /* linux/landlock.h, kernel 6.12; the same on every architecture. */
-enum { NR_CREATE = 444, NR_ADD = 445, NR_RESTRICT = 446, GET_VERSION = 1, RULE_PATH_BENEATH = 1 };
+enum {
+    NR_CREATE = 444,
+    NR_ADD = 445,
+    NR_RESTRICT = 446,
+    GET_VERSION = 1,
+    RULE_PATH_BENEATH = 1,
+    RULE_NET_PORT = 2
+};
 enum {
     FS_EXECUTE = 1 << 0,
     FS_WRITE_FILE = 1 << 1,
@@ -24,7 +31,8 @@ enum {
     FS_TRUNCATE = 1 << 14,  /* ABI 3 */
     FS_IOCTL_DEV = 1 << 15, /* ABI 5 */
     NET_TCP = 3,            /* ABI 4: bind and connect */
-    SCOPE_ALL = 3           /* ABI 6: abstract unix sockets and signals */
+    NET_CONNECT = 2,
+    SCOPE_ALL = 3 /* ABI 6: abstract unix sockets and signals */
 };
 
 struct ruleset_attr {
@@ -37,6 +45,11 @@ struct beneath_attr {
     uint64_t access;
     int32_t fd;
 } __attribute__((packed));
+
+struct port_attr {
+    uint64_t access;
+    uint64_t port;
+};
 
 int landlock_abi(void)
 {
@@ -117,6 +130,12 @@ enum err_code landlock_enter(const struct landlock_policy *policy, struct err *e
         enum err_code code = add_rule(set, attr.fs, &policy->rules[i], err);
         if (code)
             return code;
+    }
+    if (attr.net && policy->port) {
+        const struct port_attr port = {NET_CONNECT, policy->port};
+
+        if (syscall(NR_ADD, set, RULE_NET_PORT, &port, 0) < 0)
+            return err_sys(err, errno, "landlock: cannot allow a port");
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(NR_RESTRICT, set, 0) < 0)
         return err_sys(err, errno, "landlock: cannot enter the domain");

@@ -29,7 +29,8 @@ struct landlock_policy {
     const struct landlock_rule *rules;
     size_t count;
     bool files;    /* handle the file system: only what rules name */
-    bool no_tcp;   /* ABI 4: neither connect nor bind */
+    bool no_tcp;   /* ABI 4: neither connect nor bind … */
+    unsigned port; /* … but connecting to this port, of any address; 0: none */
     bool isolated; /* ABI 6: no signal and no abstract socket of processes outside */
 };
 

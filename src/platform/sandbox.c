@@ -94,13 +94,22 @@ static void probe_seccomp(struct sandbox_report *r)
         miss(r, SANDBOX_SECCOMP, "the kernel does not take a filter");
 }
 
+static const char *const egress_names[] = {"deny", "allow", "proxy"};
+
 static void probe_egress(const char *egress, struct sandbox_report *r)
 {
-    r->egress = str_eq(egress, "allow") ? SANDBOX_EGRESS_ALLOW : SANDBOX_EGRESS_DENY;
-    if (!str_is_empty(egress) && !str_eq(egress, "allow") && !str_eq(egress, "deny"))
-        (void)str_format(r->egress_note, sizeof r->egress_note,
-                         "'%.60s' is not available yet: tools have no network, as with 'deny'",
-                         egress);
+    bool proxy = !str_is_empty(egress) && !str_eq(egress, "allow") && !str_eq(egress, "deny");
+
+    r->egress = str_eq(egress, "allow") ? SANDBOX_EGRESS_ALLOW
+                : proxy && is_active(r, SANDBOX_LANDLOCK_NET) && is_active(r, SANDBOX_LANDLOCK)
+                    ? SANDBOX_EGRESS_PROXY
+                    : SANDBOX_EGRESS_DENY;
+    if (proxy && r->egress == SANDBOX_EGRESS_DENY)
+        (void)str_format(
+            r->egress_note, sizeof r->egress_note,
+            "'%.60s' needs Landlock's TCP rules (Linux 6.7): tools have no network, as "
+            "with 'deny'",
+            egress);
 }
 
 void sandbox_probe(const char *egress, struct sandbox_report *ret)
@@ -133,8 +142,7 @@ char *sandbox_report_json(const struct sandbox_report *r)
     json_object_set_new(o, "layers", layers);
     json_object_set_new(o, "missing", missing);
     json_object_set_new(o, "landlockAbi", json_integer(r->landlock_abi));
-    json_object_set_new(o, "egress",
-                        json_string(r->egress == SANDBOX_EGRESS_ALLOW ? "allow" : "deny"));
+    json_object_set_new(o, "egress", json_string(egress_names[r->egress]));
     if (r->egress_note[0])
         json_object_set_new(o, "egressNote", json_string(r->egress_note));
     text = mem_check(json_dumps(o, JSON_COMPACT));
@@ -162,9 +170,10 @@ enum err_code sandbox_report_parse(const char *json, struct sandbox_report *ret,
                 miss(&r, i, str_is_empty(why) ? "unknown" : why);
     }
     r.landlock_abi = (int)json_integer_value(json_object_get(o, "landlockAbi"));
-    r.egress = str_eq(json_string_value(json_object_get(o, "egress")), "allow")
-                   ? SANDBOX_EGRESS_ALLOW
-                   : SANDBOX_EGRESS_DENY;
+    r.egress = SANDBOX_EGRESS_DENY;
+    for (unsigned i = 0; i < sizeof egress_names / sizeof egress_names[0]; i++)
+        if (str_eq(json_string_value(json_object_get(o, "egress")), egress_names[i]))
+            r.egress = (enum sandbox_egress)i;
     json_decref(o);
     *ret = r;
     return ERR_OK;
@@ -348,7 +357,8 @@ static enum err_code enter_files(const struct sandbox_tools *t, struct err *err)
         add_paths(rules, &n, jail_read, LANDLOCK_READ);
     }
     p.count = n;
-    p.no_tcp = t->egress == SANDBOX_EGRESS_DENY;
+    p.no_tcp = t->egress != SANDBOX_EGRESS_ALLOW;
+    p.port = t->egress == SANDBOX_EGRESS_PROXY ? t->proxy_port : 0;
     return landlock_enter(&p, err);
 }
 
@@ -356,7 +366,8 @@ enum err_code sandbox_enter_tools(const struct sandbox_report *r, const struct s
                                   struct err *err)
 {
     const struct seccomp_filter f = {.kind = SECCOMP_FILTER_TOOL,
-                                     .tcp = t->egress == SANDBOX_EGRESS_ALLOW,
+                                     .tcp = t->egress == SANDBOX_EGRESS_ALLOW ||
+                                            (t->egress == SANDBOX_EGRESS_PROXY && t->proxy_port),
                                      .no_metadata = t->shares_uid && !t->in_jail};
     enum err_code code;
 

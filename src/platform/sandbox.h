@@ -24,7 +24,11 @@ enum sandbox_layer {
     SANDBOX_LAYERS
 };
 
-enum sandbox_egress { SANDBOX_EGRESS_DENY, SANDBOX_EGRESS_ALLOW };
+enum sandbox_egress {
+    SANDBOX_EGRESS_DENY,
+    SANDBOX_EGRESS_ALLOW,
+    SANDBOX_EGRESS_PROXY /* the worker's proxy alone */
+};
 
 struct sandbox_report {
     char missing[SANDBOX_LAYERS][160]; /* why; empty: the layer is active */
@@ -33,8 +37,9 @@ struct sandbox_report {
     char egress_note[160]; /* what was asked for and is not available; may be empty */
 };
 
-/* egress: deny, allow, or what is not there yet (public, host lists), which means deny and is
- * noted; NULL or "" is deny. Forks short-lived children to try. */
+/* egress: deny, allow, or what the proxy looks after (public, host lists), which needs Landlock's
+ * TCP rules: without them it means deny and is noted; NULL or "" is deny. Forks short-lived
+ * children to try. */
 void sandbox_probe(const char *egress, struct sandbox_report *ret);
 
 const char *sandbox_layer_name(enum sandbox_layer layer);
@@ -58,6 +63,7 @@ struct sandbox_tools {
     const char *workspace; /* absolute */
     const char *tmp;       /* own temporary folder, absolute */
     enum sandbox_egress egress;
+    unsigned proxy_port;   /* of SANDBOX_EGRESS_PROXY */
     unsigned long running; /* sandbox_count_threads before the jail hid them */
     bool in_jail;          /* /proc, /dev/shm and /tmp are its own (jail.h) */
     bool shares_uid;       /* other things of this user are in reach of its path names */

@@ -520,6 +520,27 @@ static void copy_claim(struct run *r, const Runner__ClaimResponse *c)
     }
 }
 
+/* What every command finds its way out by; curl, pip, npm and git read one or the other. */
+static void let_out(struct run *r)
+{
+    static const char *const names[] = {"HTTP_PROXY",  "HTTPS_PROXY", "http_proxy",
+                                        "https_proxy", "ALL_PROXY",   "all_proxy"};
+    static const size_t count = sizeof names / sizeof names[0];
+    char url[EGRESS_PROXY_URL];
+
+    if (!r->env.proxy)
+        return;
+    egress_proxy_grant(r->env.proxy, r->id, url);
+    r->vars = mem_grow(r->vars, r->var_count + count, sizeof *r->vars);
+    r->var_secret = mem_grow(r->var_secret, r->var_count + count, sizeof *r->var_secret);
+    for (size_t i = 0; i < count; i++) {
+        r->vars[r->var_count].name = mem_str(names[i]);
+        r->vars[r->var_count].value = mem_str(url);
+        r->var_secret[r->var_count++] = true; /* it lets this run out, and nobody else */
+    }
+    explicit_bzero(url, sizeof url);
+}
+
 static struct agent *agent_of(const struct run *r, const Runner__ClaimResponse *c)
 {
     OWN_FREE struct agent_exchange *history = mem_array(c->n_history, sizeof *history);
@@ -566,6 +587,7 @@ enum err_code run_new(const struct run_env *env, const Runner__ClaimResponse *cl
     r->arg = arg;
     r->policy = retry_policy_default();
     copy_claim(r, claim);
+    let_out(r);
     r->agent = agent_of(r, claim);
     for (size_t i = 0; i < claim->n_journal && !code; i++)
         code = agent_fold(r->agent, claim->journal[i], err);
@@ -594,6 +616,8 @@ void run_free(struct run *r)
         model_cancel(r->call);
     while (r->tools)
         stop_tool(r, r->tools->call_id);
+    if (r->env.proxy)
+        egress_proxy_revoke(r->env.proxy, r->id);
     server_run_close(r->server); /* before the agent: it borrows the agent's events */
     loop_timer_free(r->retry);
     loop_timer_free(r->deadline);

@@ -17,6 +17,7 @@
 #include "clients/server.h"
 #include "platform/http.h"
 #include "platform/loop.h"
+#include "svc/egress-proxy.h"
 #include "svc/toolhost.h"
 
 struct run;
@@ -28,6 +29,7 @@ struct run_env {
     struct toolhosts *toolhosts;
     const json_t *keys;         /* {"llm.anthropic": "…", …}; never logged */
     const char *workspace_root; /* as the tools see it */
+    struct egress_proxy *proxy; /* the tools' way out; NULL: they have none, or need none */
 };
 
 /* The run needs nothing more from this worker; it is safe to free it in there. */

@@ -61,6 +61,7 @@ struct toolhosts {
     struct toolhost_call *refused; /* owned */
     struct loop_timer *refusing;   /* answers them, outside of toolhost_start */
     uint64_t last_id;
+    unsigned port; /* that hosts may connect to; 0: none */
 };
 
 static void on_host(int events, void *arg);
@@ -202,7 +203,8 @@ static void host_open(struct host *h)
 
     h->serial = ++h->all->last_id;
     h->state = HOST_OPENING;
-    (void)str_format(text, sizeof text, "open %" PRIu64 " %s", h->serial, h->folder);
+    (void)str_format(text, sizeof text, "open %" PRIu64 " %s %u", h->serial, h->folder,
+                     h->all->port);
     if (h->all->launcher_fd < 0 ||
         send(h->all->launcher_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         refuse_calls(h, "the sandbox cannot be started: the launcher does not answer");
@@ -422,6 +424,11 @@ struct toolhosts *toolhosts_new(struct loop *loop, int launcher_fd)
     loop_io_want(t->launcher_io, LOOP_READ);
     t->refusing = loop_timer_new(loop, on_refusing, t);
     return t;
+}
+
+void toolhosts_allow_port(struct toolhosts *t, unsigned port)
+{
+    t->port = port;
 }
 
 void toolhosts_free(struct toolhosts *t)

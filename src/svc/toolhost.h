@@ -45,6 +45,9 @@ typedef void toolhost_done_fn(enum toolhost_outcome outcome, const char *text, s
 struct toolhosts *toolhosts_new(struct loop *loop, int launcher_fd);
 void toolhosts_free(struct toolhosts *t);
 
+/* The one TCP port of this machine that hosts opened from now on may connect to; 0: none. */
+void toolhosts_allow_port(struct toolhosts *t, unsigned port);
+
 struct toolhost_call *toolhost_start(struct toolhosts *t, const struct toolhost_request *req,
                                      toolhost_done_fn *done, void *arg);
 void toolhost_cancel(struct toolhost_call *c); /* kills its process group; no callback follows */

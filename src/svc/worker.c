@@ -123,7 +123,8 @@ static void start_run(struct claim *c, const Runner__ClaimResponse *claim)
                           .server = w->server,
                           .toolhosts = w->o.toolhosts,
                           .keys = w->o.keys,
-                          .workspace_root = w->o.workspace_root};
+                          .workspace_root = w->o.workspace_root,
+                          .proxy = w->o.proxy};
     struct err err;
     struct run *r;
 

@@ -17,6 +17,7 @@ struct worker_options {
     struct toolhosts *toolhosts; /* borrowed, outlives the worker */
     const json_t *keys;          /* borrowed */
     const char *workspace_root;  /* borrowed */
+    struct egress_proxy *proxy;  /* borrowed, outlives the worker; may be NULL */
     struct server_options server;
     void (*on_attached)(bool attached, void *arg); /* may be NULL */
     void (*on_drained)(void *arg); /* nothing runs any more; free is fine in there */

@@ -164,9 +164,11 @@ bool toolproto_folder_is_valid(const char *folder)
 }
 
 enum err_code toolproto_open_parse(const char *text, size_t len, uint64_t *ret_serial,
-                                   char ret_folder[TOOLPROTO_FOLDER_MAX + 1], struct err *err)
+                                   char ret_folder[TOOLPROTO_FOLDER_MAX + 1], unsigned *ret_port,
+                                   struct err *err)
 {
-    char line[TOOLPROTO_DATAGRAM_MAX + 1], *end;
+    char line[TOOLPROTO_DATAGRAM_MAX + 1], *end, *last;
+    int64_t port;
     unsigned long long serial;
     const char *p = line;
 
@@ -177,8 +179,14 @@ enum err_code toolproto_open_parse(const char *text, size_t len, uint64_t *ret_s
     if (!str_starts(p, "open ") || p[5] < '0' || p[5] > '9')
         return err_set(err, ERR_CORRUPT, "not a request to open");
     serial = strtoull(p + 5, &end, 10);
-    if (end - (p + 5) > 19 || *end != ' ' || !toolproto_folder_is_valid(end + 1))
-        return err_set(err, ERR_CORRUPT, "a request with a bad serial or folder");
+    last = strrchr(line, ' ');
+    if (end - (p + 5) > 19 || *end != ' ' || last <= end ||
+        str_to_int(last + 1, 0, 65535, &port, NULL))
+        return err_set(err, ERR_CORRUPT, "a request with a bad serial or port");
+    *last = '\0';
+    if (!toolproto_folder_is_valid(end + 1))
+        return err_set(err, ERR_CORRUPT, "a request with a bad folder");
+    *ret_port = (unsigned)port;
     *ret_serial = serial;
     memcpy(ret_folder, end + 1, strlen(end + 1) + 1);
     return ERR_OK;

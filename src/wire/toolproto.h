@@ -6,7 +6,8 @@
  *     RESULT  host → worker  text for the model
  *     ERROR   host → worker  text for the model: bad arguments, a refused path
  *     READY   host → worker  id 0, empty: the host is confined; or text why it could not be
- *   worker → launcher, one datagram each:  "open <serial> <folder>" ; the answer is
+ *   worker → launcher, one datagram each:  "open <serial> <folder> <port>", port
+ *     being the one TCP port of this machine that the host may connect to, or 0; the answer is
  *     "opened <serial>" with the tool host's descriptor, or "failed <serial> <why>"
  *
  * A peer that breaks these rules is not trusted further: ERR_CORRUPT, and its connection ends. */
@@ -67,6 +68,6 @@ bool toolproto_folder_is_valid(const char *folder); /* [A-Za-z0-9][A-Za-z0-9._-]
 /* The launcher's side: strict, no allocation. */
 MUST_CHECK enum err_code toolproto_open_parse(const char *text, size_t len, uint64_t *ret_serial,
                                               char ret_folder[TOOLPROTO_FOLDER_MAX + 1],
-                                              struct err *err);
+                                              unsigned *ret_port, struct err *err);
 
 #endif

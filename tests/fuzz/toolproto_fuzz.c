@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char folder[TOOLPROTO_FOLDER_MAX + 1];
     uint64_t serial;
+    unsigned port;
     size_t at = 0, used = 1;
 
     while (used) {
@@ -27,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (toolproto_call_parse(f.body, f.len, &c, NULL) == ERR_OK)
             toolproto_call_done(&c);
     }
-    if (toolproto_open_parse((const char *)data, size, &serial, folder, NULL) == ERR_OK &&
+    if (toolproto_open_parse((const char *)data, size, &serial, folder, &port, NULL) == ERR_OK &&
         !toolproto_folder_is_valid(folder))
         abort();
     return 0;

@@ -176,15 +176,18 @@ static char **host_env(void)
     return env;
 }
 
-static enum err_code start_host(struct launcher *l, const char *folder, int *ret_fd,
+static enum err_code start_host(struct launcher *l, const char *folder, unsigned port, int *ret_fd,
                                 struct err *err)
 {
-    const char *const argv[] = {"agent-runner", "tool-host", folder,
-                                l->in_container ? "container" : "process", NULL};
+    char number[12];
+    const char *const argv[] = {"agent-runner", "tool-host",
+                                folder,         l->in_container ? "container" : "process",
+                                number,         NULL};
     int pair[2];
     size_t place = 0;
     pid_t pid;
 
+    (void)str_format(number, sizeof number, "%u", port);
     while (place < HOSTS_MAX && l->hosts[place])
         place++;
     if (place == HOSTS_MAX)
@@ -257,6 +260,7 @@ static void on_request(struct launcher *l)
     ssize_t n = recv(l->socket, text, sizeof text, MSG_DONTWAIT);
     struct err err = {0};
     uint64_t serial;
+    unsigned port;
     OWN_FD int fd = -1;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -265,12 +269,12 @@ static void on_request(struct launcher *l)
         (void)close(take_fd(&l->socket));
         return;
     }
-    if (toolproto_open_parse(text, (size_t)n, &serial, folder, &err)) {
+    if (toolproto_open_parse(text, (size_t)n, &serial, folder, &port, &err)) {
         log_error("the worker broke the protocol", "error", err.msg);
         (void)kill(l->worker, SIGKILL);
         return;
     }
-    if (l->ending || start_host(l, folder, &fd, &err)) {
+    if (l->ending || start_host(l, folder, port, &fd, &err)) {
         (void)str_format(answer, sizeof answer, "failed %llu %.200s", (unsigned long long)serial,
                          l->ending ? "the runner is ending" : err.msg);
         reply(l, answer, -1);

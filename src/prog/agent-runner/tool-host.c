@@ -23,7 +23,8 @@ struct host {
     const char *folder;
     bool in_container;
     bool in_jail;
-    bool is_own; /* the workspace is a person's own folder: its owner's, whoever that is */
+    bool is_own;   /* the workspace is a person's own folder: its owner's, whoever that is */
+    unsigned port; /* of the proxy; 0: none */
     unsigned long running; /* threads of the user, seen before the jail */
     struct sandbox_report report;
     uid_t uid;
@@ -270,6 +271,7 @@ static enum err_code confine(struct host *h, struct err *err)
         .workspace = h->root,
         .tmp = h->tmp,
         .egress = h->report.egress,
+        .proxy_port = h->port,
         .running = h->running,
         .in_jail = h->in_jail,
         .shares_uid = !h->in_container && (h->report.missing[SANDBOX_UIDS][0] || h->is_own),
@@ -291,11 +293,14 @@ int tool_host_main(int argc, char **argv)
 {
     struct host h = {.root_fd = -1};
     struct err err = {0};
+    int64_t port;
     enum err_code code;
 
     log_set_unit("tool-host");
-    if (argc != 4 || !toolproto_folder_is_valid(argv[2]))
+    if (argc != 5 || !toolproto_folder_is_valid(argv[2]) ||
+        str_to_int(argv[4], 0, 65535, &port, NULL))
         return EXIT_USAGE;
+    h.port = (unsigned)port;
     h.folder = argv[2];
     h.in_container = str_eq(argv[3], "container");
     code = sandbox_report_parse(getenv("STIGMER_SANDBOX_REPORT"), &h.report, &err);

@@ -28,6 +28,7 @@
 struct program {
     struct loop *loop;
     struct worker *worker;
+    struct egress_proxy *proxy; /* owned; NULL: tools have no way out, or a direct one */
     struct loop_timer *linger;
     bool ending;
     bool drained; /* nothing runs here any more */
@@ -120,6 +121,19 @@ static void on_term(void *arg)
     worker_drain(p->worker, GRACE_MS);
 }
 
+static enum err_code open_proxy(struct program *p, const struct sandbox_report *report,
+                                struct toolhosts *hosts, struct err *err)
+{
+    enum err_code code;
+
+    if (report->egress != SANDBOX_EGRESS_PROXY)
+        return ERR_OK;
+    code = egress_proxy_new(p->loop, getenv("STIGMER_SANDBOX_EGRESS"), &p->proxy, err);
+    if (!code)
+        toolhosts_allow_port(hosts, egress_proxy_port(p->proxy));
+    return code;
+}
+
 static enum err_code open_worker(struct program *p, const struct sandbox_report *report,
                                  struct http *http, struct toolhosts *hosts, const json_t *keys,
                                  struct err *err)
@@ -131,6 +145,7 @@ static enum err_code open_worker(struct program *p, const struct sandbox_report 
                                .toolhosts = hosts,
                                .keys = keys,
                                .workspace_root = getenv("WORKSPACE_ROOT"),
+                               .proxy = p->proxy,
                                .on_attached = on_attached,
                                .on_drained = on_drained,
                                .arg = p};
@@ -188,13 +203,16 @@ static enum err_code work(struct program *p, struct err *err)
         struct http *http = http_new(p->loop);
         struct toolhosts *hosts = toolhosts_new(p->loop, LAUNCHER_FD);
 
-        code = open_worker(p, &report, http, hosts, keys, err);
+        code = open_proxy(p, &report, hosts, err);
+        if (!code)
+            code = open_worker(p, &report, http, hosts, keys, err);
         if (!code) {
             /* From here on no outside error ends us: a server that is away comes back. */
             worker_start(p->worker);
             loop_run(p->loop);
         }
         worker_free(p->worker);
+        egress_proxy_free(p->proxy);
         toolhosts_free(hosts);
         http_free(http);
         loop_signal_free(term);

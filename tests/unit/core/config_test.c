@@ -134,24 +134,24 @@ static void what_comes_later_is_named_as_such(void **state)
     config_done(&c);
 }
 
-static void egress_that_needs_the_proxy_is_denied_and_says_so(void **state)
+static void egress_is_public_unless_said_otherwise(void **state)
 {
     struct buf w = {0};
     struct config c;
 
     (void)state;
     config_init(&c);
-    assert_string_equal(config_egress(&c), "deny");
-    config_warnings(&c, &w);
-    assert_int_equal(w.len, 0);
+    assert_string_equal(config_egress(&c), "public");
     assert_int_equal(
         load_text(&c, "{\"sandbox\":{\"egress\":[\"*.debian.org\",\"a.b:443\"]}}", NULL), ERR_OK);
-    assert_string_equal(config_get_str(&c, CONFIG_SANDBOX_EGRESS), "*.debian.org,a.b:443");
-    assert_string_equal(config_egress(&c), "deny");
-    config_warnings(&c, &w);
-    assert_non_null(strstr(buf_text(&w), "'deny' is applied"));
+    assert_string_equal(config_egress(&c), "*.debian.org,a.b:443");
     assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, "sandbox.egress=allow", NULL), ERR_OK);
     assert_string_equal(config_egress(&c), "allow");
+    config_warnings(&c, &w);
+    assert_int_equal(w.len, 0);
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, "sandbox.require=none", NULL), ERR_OK);
+    config_warnings(&c, &w);
+    assert_non_null(strstr(buf_text(&w), "sandbox.require is none"));
     buf_done(&w);
     config_done(&c);
 }
@@ -208,7 +208,7 @@ int main(void)
         cmocka_unit_test(a_change_of_provider_keeps_no_model_of_the_other),
         cmocka_unit_test(all_faults_of_a_file_are_told_with_line_and_nearest_key),
         cmocka_unit_test(what_comes_later_is_named_as_such),
-        cmocka_unit_test(egress_that_needs_the_proxy_is_denied_and_says_so),
+        cmocka_unit_test(egress_is_public_unless_said_otherwise),
         cmocka_unit_test(a_list_of_layers_is_checked_word_by_word),
         cmocka_unit_test(values_of_the_wrong_form_are_refused),
     };

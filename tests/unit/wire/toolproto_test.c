@@ -135,19 +135,31 @@ static void the_launcher_takes_only_well_formed_requests(void **state)
                                       " open 1 a",
                                       "open 1 .a",
                                       "open 1 a\n",
-                                      "open +1 a",
-                                      "open 99999999999999999999 a"};
+                                      "open 1 a",
+                                      "open +1 a 0",
+                                      "open x a 0",
+                                      "open 1 ../a 0",
+                                      "open 1 a b 0",
+                                      "open 1 a 65536",
+                                      "open 1 a -1",
+                                      "open 1 a 0 ",
+                                      "open 1 a\n 0",
+                                      "open 99999999999999999999 a 0"};
     char folder[TOOLPROTO_FOLDER_MAX + 1];
     uint64_t serial;
+    unsigned port;
 
     (void)state;
-    assert_int_equal(toolproto_open_parse("open 12 ses-1", 13, &serial, folder, NULL), ERR_OK);
+    assert_int_equal(toolproto_open_parse("open 12 ses-1 4711", 18, &serial, folder, &port, NULL),
+                     ERR_OK);
     assert_true(serial == 12);
     assert_string_equal(folder, "ses-1");
+    assert_int_equal(port, 4711);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(toolproto_open_parse(bad[i], strlen(bad[i]), &serial, folder, NULL),
+        assert_int_equal(toolproto_open_parse(bad[i], strlen(bad[i]), &serial, folder, &port, NULL),
                          ERR_CORRUPT);
-    assert_int_equal(toolproto_open_parse("open 1 a\0b", 10, &serial, folder, NULL), ERR_CORRUPT);
+    assert_int_equal(toolproto_open_parse("open 1 a\0b 0", 12, &serial, folder, &port, NULL),
+                     ERR_CORRUPT);
 }
 
 int main(void)
