@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "platform/notify.h"
 #include "prog/stigmer-server/cleanup.h"
 #include "prog/stigmer-server/doctor.h"
 #include "prog/stigmer-server/folders.h"
@@ -50,6 +51,8 @@ static enum err_code take_value(struct settings_args *a, const char *flag, const
         return take_fd_number(value, &a->secrets_fd, err);
     else if (str_eq(flag, "--keeper-fd"))
         return take_fd_number(value, &a->keeper_fd, err);
+    else if (str_eq(flag, "--sockets"))
+        a->sockets = value;
     else if (a->set_count == SETTINGS_SETS)
         return err_set(err, ERR_INVALID, "more than %d settings", SETTINGS_SETS);
     else
@@ -59,8 +62,8 @@ static enum err_code take_value(struct settings_args *a, const char *flag, const
 
 static bool wants_value(const char *flag)
 {
-    static const char *const flags[] = {"--home",      "--ready-fd", "--secrets-fd",
-                                        "--keeper-fd", "--set",      NULL};
+    static const char *const flags[] = {
+        "--home", "--ready-fd", "--secrets-fd", "--keeper-fd", "--set", "--sockets", NULL};
 
     for (size_t i = 0; flags[i]; i++)
         if (str_eq(flag, flags[i]))
@@ -102,10 +105,23 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
 /* The keeper is this process; what it starts is this program again, with --serve. */
 static int keep(const struct command *c, char **argv)
 {
+    char sockets[640];
+    const char *args[SETTINGS_SETS * 2 + 16];
+    size_t n = 0;
     struct err err;
 
+    notify_take_sockets(sockets, sizeof sockets);
+    for (char **a = argv + 1; *a && n < sizeof args / sizeof args[0] - 3; a++)
+        args[n++] = *a;
+    if (*sockets) {
+        args[n++] = "--sockets";
+        args[n++] = sockets;
+    }
+    args[n] = NULL;
     if (folders_base(&c->paths, &err) == ERR_OK)
-        (void)keeper_link_become(&c->paths, c->args.ready_fd, c->args.foreground, argv + 1, &err);
+        (void)keeper_link_become(&c->paths, c->args.ready_fd, c->args.foreground,
+                                 (char *const *)(uintptr_t)args, &err);
+    notify_status("", err.msg);
     log_error("start failed", "why", err.msg, "hint", err.hint);
     return (int)err_code_exit(err.code);
 }

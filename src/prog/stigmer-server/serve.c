@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "platform/notify.h"
 #include "platform/rpc-server.h"
 #include "platform/sock-owner.h"
 #include "platform/sock.h"
@@ -60,6 +62,8 @@ struct serve {
     struct supervise *supervise;
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
+    struct loop_timer *watchdog; /* a service manager's; NULL: none asks */
+    int64_t watchdog_ms;
     struct runner_api_config runner_config;
     void *cassette; /* owned */
     struct status_view view;
@@ -86,6 +90,7 @@ static void tell(struct serve *s, json_t *take_line)
 static void tell_error(struct serve *s, const struct err *err)
 {
     log_error("start failed", "why", err->msg, "hint", err->hint);
+    notify_status("", err->msg);
     tell(s, json_pack("{s:{s:s,s:i,s:s,s:s}}", "error", "code", err_code_name(err->code), "exit",
                       (int)err_code_exit(err->code), "message", err->msg, "hint", err->hint));
     s->code = (int)err_code_exit(err->code);
@@ -99,6 +104,7 @@ static void tell_ready(struct serve *s)
 
     s->ready = true;
     log_info("ready", "listen", s->listen);
+    notify_status("READY=1", s->listen);
     status_put_warnings(&s->view, warnings);
     tell(s, json_pack("{s:b,s:[s],s:o}", "ready", 1, "listen", s->listen, "warnings", warnings));
     own_fd(&s->told_fd);
@@ -182,11 +188,12 @@ static enum err_code prepare(struct serve *s, struct err *err)
 
 /* ---- opening ----------------------------------------------------------------------------- */
 
-static enum err_code listen_on(struct serve *s, const char *address, mode_t mode, unsigned gates,
-                               int *ret_fd, struct err *err)
+/* name: of the socket that a service manager may have handed over in place of it; NULL: none. */
+static enum err_code listen_on(struct serve *s, const char *name, int family, const char *address,
+                               mode_t mode, unsigned gates, int *ret_fd, struct err *err)
 {
-    int fd;
-    enum err_code code = sock_listen(address, mode, &fd, err);
+    int fd = name && s->args->sockets ? notify_socket(s->args->sockets, name, family) : -1;
+    enum err_code code = fd < 0 ? sock_listen(address, mode, &fd, err) : ERR_OK;
 
     if (code)
         return code;
@@ -201,8 +208,8 @@ static enum err_code listen_all(struct serve *s, struct err *err)
     int fd;
     enum err_code code;
 
-    if ((code = listen_on(s, config_get_str(&s->config, CONFIG_SERVER_LISTEN), 0, RPC_GATE_API, &fd,
-                          err))) {
+    if ((code = listen_on(s, "tcp", AF_INET, config_get_str(&s->config, CONFIG_SERVER_LISTEN), 0,
+                          RPC_GATE_API, &fd, err))) {
         if (code == ERR_CONFLICT)
             err_hint(err, code,
                      "stop it, or choose another port: stigmer config set server.listen "
@@ -212,10 +219,10 @@ static enum err_code listen_all(struct serve *s, struct err *err)
     if ((code = sock_name(fd, s->listen, sizeof s->listen, err)))
         return code;
     (void)str_format(address, sizeof address, "unix:%s", s->paths->api_sock);
-    if ((code = listen_on(s, address, 0600, RPC_GATE_API, &fd, err)))
+    if ((code = listen_on(s, "api", AF_UNIX, address, 0600, RPC_GATE_API, &fd, err)))
         return code;
     (void)str_format(address, sizeof address, "unix:%s", s->paths->runner_sock);
-    return listen_on(s, address, 0666, RPC_GATE_RUNNER, &fd, err);
+    return listen_on(s, NULL, AF_UNIX, address, 0666, RPC_GATE_RUNNER, &fd, err);
 }
 
 static void begin_stop(int64_t grace_ms, void *arg);
@@ -380,8 +387,18 @@ static void begin_stop(int64_t grace_ms, void *arg)
         return;
     s->view.stopping = true;
     log_info("stopping", "grace_ms", log_int(grace_ms));
+    notify_status("STOPPING=1", "runs reach a step that can be resumed");
     grpc_health_set(s->health, false);
     e->ops->drain(e, grace_ms, stop_runner, s);
+}
+
+/* From the loop that does the work: a server that hangs does not say that it lives. */
+static void pet_watchdog(void *arg)
+{
+    struct serve *s = arg;
+
+    notify_send("WATCHDOG=1");
+    loop_timer_in(s->watchdog, s->watchdog_ms);
 }
 
 static void on_signal(void *arg)
@@ -402,6 +419,7 @@ static void close_all(struct serve *s)
     engine_embedded_free(s->engine);
     store_free(s->store);
     journal_free(s->journal);
+    loop_timer_free(s->watchdog);
     loop_signal_free(s->on_term);
     loop_signal_free(s->on_int);
     loop_free(s->loop);
@@ -430,6 +448,11 @@ int serve_run(const struct settings_args *args, const struct paths *paths)
     s.loop = loop_new();
     s.on_term = loop_signal_new(s.loop, SIGTERM, on_signal, &s);
     s.on_int = args->foreground ? loop_signal_new(s.loop, SIGINT, on_signal, &s) : NULL;
+    s.watchdog_ms = notify_watchdog_ms(getppid());
+    if (s.watchdog_ms) {
+        s.watchdog = loop_timer_new(s.loop, pet_watchdog, &s);
+        pet_watchdog(&s);
+    }
     if (prepare(&s, &err) || open_services(&s, &err)) {
         tell_error(&s, &err);
     } else { /* from here on no outside error ends us */

@@ -13,9 +13,10 @@ struct settings_args {
     const char *home;
     const char *sets[SETTINGS_SETS];
     int set_count;
-    int ready_fd;   /* -1: none */
-    int secrets_fd; /* -1: none */
-    int keeper_fd;  /* -1: none; see keeper-link.h */
+    int ready_fd;        /* -1: none */
+    int secrets_fd;      /* -1: none */
+    int keeper_fd;       /* -1: none; see keeper-link.h */
+    const char *sockets; /* that a service manager handed over (platform/notify.h); NULL: none */
     bool foreground;
 };
 

@@ -45,6 +45,15 @@ static const struct arg_spec stop_flags[] = {
     {"grace", 0, "DUR", "time for runs to reach a step that can be resumed (default 10s)", NULL, NULL, false},
     {"force", 0, NULL, "end the server at once", NULL, NULL, false},
     END};
+static const struct arg_spec install_flags[] = {
+    {"user", 0, NULL, "for this person (the default)", NULL, NULL, false},
+    {"system", 0, NULL, "for the machine", NULL, NULL, false},
+    {"print", 0, NULL, "print the units, write nothing", NULL, NULL, false},
+    END};
+static const struct arg_spec uninstall_flags[] = {
+    {"user", 0, NULL, "of this person (the default)", NULL, NULL, false},
+    {"system", 0, NULL, "of the machine", NULL, NULL, false},
+    END};
 static const struct arg_spec restart_flags[] = {
     {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
     {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
@@ -141,6 +150,17 @@ const struct cmd cmd_table[] = {
      {{"stigmer server logs -f", "follow everything"},
       {"stigmer server logs -c agent-runner --since 10m --level warn", "what went wrong lately"}},
      cmd_server_logs_run, false},
+    {"server install", "", 0, 0, "Write units for systemd: the server as a service",
+     "stigmer.service (Type=notify, watchdog, hardened) and stigmer.socket. Nothing is started.",
+     install_flags, NULL,
+     {{"stigmer server install --user", "of this person"},
+      {"stigmer server install --system --print", "only show them"}},
+     cmd_server_install_run, false},
+    {"server uninstall", "", 0, 0, "Remove the units that server install wrote",
+     NULL, uninstall_flags, NULL,
+     {{"stigmer server uninstall --user", "of this person"},
+      {"stigmer server uninstall --system", "of the machine"}},
+     cmd_server_install_remove, false},
     {"apply", "", 0, 0, "Create or update resources from files",
      "YAML or JSON, several documents a file. A folder is read recursively. All faults are told\n"
      "before anything is sent. Nothing is ever deleted.",

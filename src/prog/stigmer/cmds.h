@@ -32,6 +32,8 @@ int cmd_run_logs(struct cli *cli);
 int cmd_secret_set(struct cli *cli);
 int cmd_secret_ls(struct cli *cli);
 int cmd_secret_rm(struct cli *cli);
+int cmd_server_install_run(struct cli *cli);
+int cmd_server_install_remove(struct cli *cli);
 int cmd_server_logs_run(struct cli *cli);
 int cmd_server_start_run(struct cli *cli);
 int cmd_server_start_restart(struct cli *cli);

@@ -25,7 +25,8 @@ static const char *const secret_names[] = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"
 struct launch {
     char program[PATHS_MAX];
     const char *argv[ARGS_MAX + 1];
-    const char **envp; /* owned array of borrowed text */
+    const char **envp;       /* owned array of borrowed text */
+    char secrets_number[12]; /* the descriptor that the server finds the keys at */
     int log_fd, secrets_fd, ready_fd;
 };
 
@@ -77,6 +78,17 @@ static enum err_code make_secrets(int *ret_fd, struct err *err)
     return ERR_OK;
 }
 
+/* A service manager may have put sockets at 3 and above (sd_listen_fds(3)). */
+static int after_sockets(void)
+{
+    const char *fds = getenv("LISTEN_FDS");
+    int64_t count = 0;
+
+    if (str_is_empty(fds) || str_to_int(fds, 0, 64, &count, NULL))
+        count = 0;
+    return 4 + (int)count;
+}
+
 static enum err_code prepare(const struct cli *cli, const char *const *sets, bool foreground,
                              struct launch *l, struct err *err)
 {
@@ -94,8 +106,10 @@ static enum err_code prepare(const struct cli *cli, const char *const *sets, boo
     } else {
         l->argv[n++] = "--foreground";
     }
+    (void)str_format(l->secrets_number, sizeof l->secrets_number, "%d",
+                     foreground ? after_sockets() : 4);
     l->argv[n++] = "--secrets-fd";
-    l->argv[n++] = "4";
+    l->argv[n++] = l->secrets_number;
     for (; sets && *sets; sets++) {
         if (n + 2 > ARGS_MAX)
             return err_set(err, ERR_INVALID, "more than %d settings", (ARGS_MAX - 7) / 2);
@@ -362,11 +376,11 @@ enum err_code spawn_foreground(const struct cli *cli, const char *const *sets, s
     struct launch l = {.log_fd = -1, .secrets_fd = -1, .ready_fd = -1};
     enum err_code code = prepare(cli, sets, true, &l, err);
 
-    if (!code && dup2(l.secrets_fd, 4) < 0)
+    if (!code && dup2(l.secrets_fd, after_sockets()) < 0)
         code = err_sys(err, errno, "cannot hand over the provider keys");
     if (!code) {
-        if (l.secrets_fd == 4) /* dup2 of a descriptor to itself keeps close-on-exec */
-            (void)fcntl(4, F_SETFD, 0);
+        if (l.secrets_fd == after_sockets()) /* dup2 to itself keeps close-on-exec */
+            (void)fcntl(l.secrets_fd, F_SETFD, 0);
         execve(l.program, (char *const *)(uintptr_t)l.argv, (char *const *)(uintptr_t)l.envp);
         code = err_sys(err, errno, "cannot run %s", l.program);
     }
