@@ -4,7 +4,7 @@
 #   DIR/libexec/stigmer/{stigmer-server,stigmer-keeper,agent-runner}   the last two are static
 #   DIR/share/stigmer/agent-runner-image.tar              for the container engine, with its .id
 #   DIR/share/stigmer/examples/
-#   DIR/share/man/
+#   DIR/share/man/, and completions for bash, zsh and fish
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 prefix=$here/out
@@ -57,5 +57,11 @@ scripts/build-image.sh "$prefix/libexec/stigmer/agent-runner" "$prefix/share/sti
 cp -R examples/. "$prefix/share/stigmer/examples/"
 for page in docs/man/*.1; do [ ! -f "$page" ] || install -m 644 "$page" "$prefix/share/man/man1/"; done
 for page in docs/man/*.8; do [ ! -f "$page" ] || install -m 644 "$page" "$prefix/share/man/man8/"; done
+"$prefix/bin/stigmer" completion bash >"$build/stigmer.bash"
+"$prefix/bin/stigmer" completion zsh >"$build/stigmer.zsh"
+"$prefix/bin/stigmer" completion fish >"$build/stigmer.fish"
+install -D -m 644 "$build/stigmer.bash" "$prefix/share/bash-completion/completions/stigmer"
+install -D -m 644 "$build/stigmer.zsh" "$prefix/share/zsh/vendor-completions/_stigmer"
+install -D -m 644 "$build/stigmer.fish" "$prefix/share/fish/vendor_completions.d/stigmer.fish"
 say "installed in $prefix"
 say "try: $prefix/bin/stigmer server start"

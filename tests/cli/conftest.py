@@ -1,17 +1,10 @@
 """Black-box tests of `stigmer`. STIGMER_PREFIX names an installed tree (scripts/build.sh)."""
 import os
-import pathlib
 import subprocess
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def program():
-    if os.environ.get("STIGMER_BIN"):
-        return os.environ["STIGMER_BIN"]
-    return str(pathlib.Path(os.environ.get("STIGMER_PREFIX", ROOT / "out")) / "bin" / "stigmer")
+from installed import program
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from conftest import program
+from installed import program
 
 PREFIX = pathlib.Path(program()).parents[1]
 

@@ -43,6 +43,7 @@ FIXTURES = {"fixtures": [
     {"match": {"userMessage": "show-it"},
      "response": call("c_show", "env; for n in 0 1 2 3 4 5 6 7; do eval echo \"\\$SECRET_$n\"; done; echo $SECRET_0$SECRET_1")},
     {"match": {"userMessage": "Answer with the word OK."}, "response": {"content": "OK"}},
+    {"match": {"userMessage": "What is in this folder?"}, "response": {"content": "A quiet folder."}},
     {"match": {"userMessage": "just-say"}, "response": {"content": "Said."}},
 ]}
 

@@ -1,4 +1,4 @@
-/* version, completion, and the hidden commands that print what is made from the tables. */
+/* version, and the hidden commands that print what is made from the tables. */
 #include <jansson.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -27,17 +27,6 @@ int cmd_internal_config_doc(struct cli *cli)
 
     (void)cli;
     help_config_doc(&b);
-    (void)out_flush(STDOUT_FILENO, &b);
-    return EXIT_OK;
-}
-
-int cmd_internal_completion(struct cli *cli)
-{
-    OWN_BUF struct buf b = {0};
-
-    if (!str_eq(cli_word(cli, 0), "bash"))
-        return cli_usage(cli, "no completion for '%.80s' in this version: bash", cli_word(cli, 0));
-    help_completion_bash(&b);
     (void)out_flush(STDOUT_FILENO, &b);
     return EXIT_OK;
 }

@@ -1,8 +1,10 @@
 /* server start and server restart. */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "prog/stigmer/cli.h"
@@ -16,6 +18,7 @@
 
 #define WAIT_MS 30000
 #define ASK_MS 2000
+#define SETTLE_MS 13000 /* a server that ends gives its runs 10 s */
 
 /* Everything is checked here, so that a mistake is told without a server being started for it. */
 static enum err_code check_settings(const struct cli *cli, char *const *sets, struct config *c,
@@ -85,10 +88,36 @@ static int fail_start(struct cli *cli, const struct err *err)
     return cli_fail(cli, err);
 }
 
+/* A server that crashed is being started again by its keeper; one whose keeper was killed is
+ * ending. Both take a moment, and then the question has an answer. */
+static enum live_state ask_patiently(const struct cli *cli, json_t **ret_status)
+{
+    int64_t until = clock_mono_ms() + SETTLE_MS;
+    bool told = false;
+
+    for (;;) {
+        enum live_state state = live_ask(cli, ASK_MS, ret_status);
+        struct daemon_pids pids;
+
+        if (state != LIVE_SILENT || clock_mono_ms() >= until)
+            return state;
+        daemon_find(&cli->paths, &pids);
+        if (!told && clock_mono_ms() > until - SETTLE_MS + 1000) {
+            told = true;
+            cli_note(cli, pids.keeper.pid ? "waiting for the server that is being started again …"
+                                          : "waiting for the server before to end …");
+        }
+        if (!pids.keeper.pid && pids.server.pid)
+            (void)daemon_wait_end(&pids.server, until - clock_mono_ms());
+        else
+            (void)poll(NULL, 0, 50);
+    }
+}
+
 /* Under the lock: is there one already? A process that lives and is silent is not started over. */
 static enum err_code find_running(const struct cli *cli, json_t **ret_status, struct err *err)
 {
-    enum live_state state = live_ask(cli, ASK_MS, ret_status);
+    enum live_state state = ask_patiently(cli, ret_status);
 
     if (state != LIVE_SILENT)
         return ERR_OK;

@@ -5,6 +5,8 @@
 struct cli;
 
 int cmd_apply_run(struct cli *cli);
+int cmd_complete_script(struct cli *cli);
+int cmd_complete_words(struct cli *cli);
 int cmd_config_get(struct cli *cli);
 int cmd_config_list(struct cli *cli);
 int cmd_config_path(struct cli *cli);
@@ -19,12 +21,12 @@ int cmd_inspect_run(struct cli *cli);
 int cmd_inspect_cancel(struct cli *cli);
 int cmd_internal_man(struct cli *cli);
 int cmd_internal_config_doc(struct cli *cli);
-int cmd_internal_completion(struct cli *cli);
 int cmd_internal_version(struct cli *cli);
 int cmd_model_ls(struct cli *cli);
 int cmd_model_pull(struct cli *cli);
 int cmd_model_status(struct cli *cli);
 int cmd_model_test(struct cli *cli);
+int cmd_new_run(struct cli *cli);
 int cmd_ps_run(struct cli *cli);
 int cmd_run_run(struct cli *cli);
 int cmd_run_attach(struct cli *cli);

@@ -272,7 +272,7 @@ bool help_man(struct buf *b, const char *page)
     return true;
 }
 
-/* ---- configuration page and completion --------------------------------------------------- */
+/* ---- the configuration page --------------------------------------------------- */
 
 void help_config_doc(struct buf *b)
 {
@@ -330,58 +330,4 @@ void help_config_doc(struct buf *b)
                            : "the recording that `llm.base_url` names");
         config_done(&c);
     }
-}
-
-static void put_bash_flags(struct buf *b, const struct arg_spec *s)
-{
-    for (; s && s->name; s++) {
-        buf_printf(b, " --%s", s->name);
-        if (s->letter)
-            buf_printf(b, " -%c", s->letter);
-    }
-}
-
-void help_completion_bash(struct buf *b)
-{
-    buf_puts(b,
-             "# bash completion of stigmer: source <(stigmer completion bash)\n"
-             "_stigmer() {\n"
-             "    local cur=${COMP_WORDS[COMP_CWORD]} cmd= sub= w list=\n"
-             "    for w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-             "        case $w in -*) ;; *) if [ -z \"$cmd\" ]; then cmd=$w; elif [ -z \"$sub\" ]; "
-             "then sub=$w; fi ;; esac\n"
-             "    done\n"
-             "    case \"$cmd $sub\" in\n");
-    for (const struct cmd *c = cmd_table; c->name; c++) {
-        struct arg_spec output[2];
-        if (c->hidden)
-            continue;
-        help_output_spec(c, output);
-        buf_printf(b, "    \"%s\"%s) list=\"", c->name, strchr(c->name, ' ') ? "" : "*");
-        put_bash_flags(b, c->flags);
-        put_bash_flags(b, output);
-        put_bash_flags(b, cmd_table_global);
-        buf_puts(b, "\" ;;\n");
-    }
-    for (const struct cmd *c = cmd_table; c->name; c++) {
-        const char *space = strchr(c->name, ' ');
-        if (c->hidden || !space ||
-            (c > cmd_table && strncmp(c[-1].name, c->name, (size_t)(space - c->name) + 1) == 0))
-            continue;
-        buf_printf(b, "    \"%.*s \"*) list=\"", (int)(space - c->name), c->name);
-        for (const struct cmd *d = c; d->name; d++)
-            if (strncmp(d->name, c->name, (size_t)(space - c->name) + 1) == 0 && !d->hidden)
-                buf_printf(b, " %s", d->name + (space - c->name) + 1);
-        buf_puts(b, "\" ;;\n");
-    }
-    buf_puts(b, "    *) list=\"");
-    for (const struct cmd *c = cmd_table; c->name; c++) {
-        size_t n = strcspn(c->name, " ");
-        if (!c->hidden && (c == cmd_table || strncmp(c[-1].name, c->name, n) != 0))
-            buf_printf(b, " %.*s", (int)n, c->name);
-    }
-    put_bash_flags(b, cmd_table_global);
-    buf_puts(b, "\" ;;\n    esac\n"
-                "    COMPREPLY=($(compgen -W \"$list\" -- \"$cur\"))\n"
-                "}\ncomplete -o default -F _stigmer stigmer\n");
 }

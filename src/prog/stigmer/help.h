@@ -16,6 +16,5 @@ void help_output_spec(const struct cmd *cmd, struct arg_spec storage[2]);
 /* page: "stigmer.1", "stigmer-server.8", "agent-runner.8"; false when there is no such page. */
 bool help_man(struct buf *b, const char *page);
 void help_config_doc(struct buf *b);
-void help_completion_bash(struct buf *b);
 
 #endif

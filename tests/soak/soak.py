@@ -1,0 +1,190 @@
+"""Start and stop cycles with random kills in between. Every run must end completed, its effect must
+have happened at most once, and after each stop nothing may be left of the stack."""
+import argparse
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path[:0] = [os.path.join(os.path.dirname(__file__), d) for d in ("../e2e", "../fake")]
+os.environ.setdefault("STIGMER_BUILD", "build/san")
+from homes import AGENT, Home  # noqa: E402
+from scripted_model import ScriptedModel, call  # noqa: E402
+
+TURNS = [("", [call("c1", "execute", command="echo one >> effects; sleep 0.2")]),
+         ("", [call("c2", "execute", command="echo two >> effects; sleep 0.2")]), ("Done.", [])]
+
+
+def processes(home):
+    """Ours: the home stands in their arguments, or in the environment of a runner."""
+    found = set()
+    for p in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            line = (p / "cmdline").read_bytes()
+            if line.split(b"\0")[0].rsplit(b"/", 1)[-1] not in (b"stigmer-server", b"stigmer-keeper", b"agent-runner"):
+                continue
+            if home.dir.encode() in line + (p / "environ").read_bytes():
+                found.add(int(p.name))
+        except OSError:
+            pass
+    return found
+
+
+def containers(home):
+    r = subprocess.run(["docker", "ps", "-aq", "--filter", f"label=ai.stigmer.home={home.dir}"], capture_output=True, text=True)
+    return set(r.stdout.split())
+
+
+def key_folders(home):
+    """Named by a hash of the home (svc/keys.h): FNV-1a, 64 bits."""
+    h = 14695981039346656037
+    for byte in home.dir.encode():
+        h = (h ^ byte) * 1099511628211 % (1 << 64)
+    found = set()
+    for folder in ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), "/var/lib/stigmer"):
+        if os.path.isdir(folder):
+            found.update(f"{folder}/{n}" for n in os.listdir(folder) if f"{h:016x}" in n)
+    return found
+
+
+def descriptors(pid):
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+class Soak:
+    def __init__(self, home, rng, engine):
+        self.home, self.rng, self.engine = home, rng, engine
+        self.runs, self.kills, self.cycles, self.leaks, self.faults = 0, 0, 0, [], []
+
+    def victims(self):
+        """What may be killed now: (name, how)."""
+        found = []
+        try:
+            with open(f"{self.home.dir}/data/run/server.pid") as f:
+                for line in f:
+                    role, pid, _ = line.split()
+                    found.append((role, lambda pid=int(pid): os.kill(pid, signal.SIGKILL)))
+        except OSError:
+            pass
+        status = self.home.stigmer("server", "status", "-o", "json").stdout
+        for c in json.loads(status)["components"] if status else []:
+            if c["name"] == "agent-runner" and c.get("pid"):
+                found.append(("runner", lambda pid=c["pid"]: os.kill(pid, signal.SIGKILL)))
+            if c["name"] == "agent-runner" and c.get("containerId"):
+                found.append(("container", lambda i=c["containerId"]: subprocess.run(["docker", "kill", i], capture_output=True)))
+        return found
+
+    def kill_one(self):
+        victims = self.victims()
+        if not victims:
+            return
+        name, how = self.rng.choice(victims)
+        try:
+            how()
+            self.kills += 1
+        except ProcessLookupError:
+            pass
+        return name
+
+    def start(self):
+        runner = "docker" if self.engine and self.rng.random() < 0.3 else "process"
+        r = self.home.stigmer("server", "start", "--runner", runner)
+        if r.returncode:
+            self.faults.append(f"start: {r.returncode} {r.stderr[-400:]}")
+
+    def settle(self, run):
+        """Until the run has ended, starting what a kill of the keeper took away."""
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            r = self.home.stigmer("inspect", run, "-o", "json")
+            if r.returncode == 3:
+                self.start()
+                continue
+            phase = json.loads(r.stdout).get("status", {}).get("phase", "") if r.returncode == 0 else ""
+            if phase in ("EXECUTION_COMPLETED", "EXECUTION_FAILED", "EXECUTION_CANCELLED"):
+                return phase
+            time.sleep(0.05)
+        return "LOST"
+
+    def check_run(self, run):
+        phase = self.settle(run)
+        x = json.loads(self.home.stigmer("inspect", run, "-o", "json").stdout)
+        path = pathlib.Path(self.home.dir, "data/workspace", x["spec"]["sessionId"], "effects")
+        effects = path.read_text().split() if path.exists() else []
+        if phase != "EXECUTION_COMPLETED":
+            self.faults.append(f"{run}: {phase}")
+        if len(effects) != len(set(effects)):
+            self.faults.append(f"{run}: effects {effects}")
+
+    def cycle(self):
+        self.start()
+        if not self.cycles:
+            self.home.ok("apply", "-f", "-", input=AGENT)
+        ids = []
+        for _ in range(self.rng.randint(0, 2)):
+            r = self.home.stigmer("run", "worker", "-m", "go", "--detach")
+            if r.returncode == 0:
+                ids.append(r.stdout.strip().splitlines()[-1])
+        self.runs += len(ids)
+        for _ in range(self.rng.randint(0, 2)):
+            time.sleep(self.rng.random() * 0.3)
+            self.kill_one()
+        for run in ids:
+            self.check_run(run)
+        r = self.home.stigmer("server", "stop", "--grace", "2s", *(["--force"] if self.rng.random() < 0.2 else []))
+        if r.returncode:
+            self.faults.append(f"stop: {r.returncode} {r.stderr[-400:]}")
+        self.cycles += 1
+
+    def count_leaks(self):
+        left = {"processes": processes(self.home), "containers": containers(self.home), "keys": key_folders(self.home),
+                "run": {n for n in os.listdir(f"{self.home.dir}/data/run") if n not in ("runner", "start.lock")},
+                "sockets": set(os.listdir(f"{self.home.dir}/data/run/runner"))}
+        for what, found in left.items():
+            if found:
+                self.leaks.append(f"cycle {self.cycles}: {what}: {sorted(found)}")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--minutes", type=float, default=20)
+    p.add_argument("--cycles", type=int, default=0, help="end after so many, whatever the time")
+    p.add_argument("--seed", type=int, default=random.SystemRandom().randint(0, 1 << 30))
+    args = p.parse_args()
+    engine = subprocess.run(["docker", "version"], capture_output=True).returncode == 0
+    print(f"soak: seed {args.seed}, {'with' if engine else 'without'} containers", flush=True)
+    end = time.monotonic() + args.minutes * 60
+    with ScriptedModel(TURNS) as model, Home(1, name=f"stigmer-soak-{os.getpid()}") as home:
+        with open(f"{home.dir}/config.yaml") as f:
+            config = json.load(f)
+        config["llm"]["base_url"] = model.url
+        with open(f"{home.dir}/config.yaml", "w") as f:
+            json.dump(config, f)
+        soak = Soak(home, random.Random(args.seed), engine)
+        own = descriptors(os.getpid())
+        while time.monotonic() < end and not (args.cycles and soak.cycles >= args.cycles):
+            soak.cycle()
+            soak.count_leaks()
+            for line in soak.leaks[-1:] + soak.faults[-1:]:
+                print(f"soak: {line}", flush=True)
+            if soak.leaks or len(soak.faults) > 5:
+                break
+            if soak.cycles % 20 == 0:
+                size = sum(f.stat().st_size for f in pathlib.Path(home.dir, "data").glob("*.db*"))
+                print(f"soak: {soak.cycles} cycles, {soak.runs} runs, {soak.kills} kills, store {size >> 10} KiB", flush=True)
+        if descriptors(os.getpid()) > own + 8:
+            soak.leaks.append("descriptors of this program")
+        print(f"{soak.cycles} cycles, {soak.runs} runs, {soak.kills} kills, {len(soak.faults)} faults, leaks = {len(soak.leaks)}")
+        return 1 if soak.leaks or soak.faults else 0
+
+
+with tempfile.TemporaryDirectory():
+    sys.exit(main())
