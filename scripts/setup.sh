@@ -18,7 +18,8 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config ccache
  protobuf-compiler libprotobuf-dev libjansson-dev libyaml-dev libsqlite3-dev libssl-dev
  libseccomp-dev libsodium-dev libc-ares-dev zlib1g-dev busybox-static ca-certificates
  make dpkg-dev patch xz-utils file procps"
-test_packages="clang-14 clang-format-14 libclang-rt-14-dev llvm-14 universal-ctags libcmocka-dev
+test_packages="clang-14 clang-format-14 libclang-rt-14-dev llvm-14 universal-ctags libcmocka-dev lintian debootstrap
+ docker-compose
  python3 git curl docker.io podman runc iproute2 iptables sqlite3 strace systemd tmux util-linux zsh fish python3-pip"
 
 say() { echo "setup: $*" >&2; }

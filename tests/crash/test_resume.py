@@ -63,7 +63,8 @@ def check_once(stack, events, killed):
     for name, prefix in (("one.txt", "a_"), ("two.txt", "b_")):
         ran = lines_of(stack, name)
         told = any(c.startswith(prefix) for c in unknown)
-        assert ran == 1 or (ran == 0 and told), (name, ran, unknown, killed)
+        ends = [e for e in log if e["kind"] == "tool_finished"]
+        assert ran == 1 or (ran == 0 and told), (name, ran, unknown, killed, ends, stack.logs())
 
 
 @pytest.mark.parametrize("number", range(1, 19))

@@ -162,11 +162,13 @@ json_t *status_json(const struct status_view *v)
                            "temporal", "kind", "process", "state", "disabled");
     if (v->session_runners)
         session_runners_put(v->session_runners, components);
-    return json_pack(
-        "{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o}", "schema", "stigmer.cli/server-status/v1",
-        "state", whole_state(v), "home", v->paths->home, "engine", "embedded", "startedAt",
-        time_json(v->started_wall_ms), "listen", unix_address, v->listen, "components", components,
-        "sandbox", sandbox_json(v), "warnings", warnings, "config", config_json(v->config));
+    return json_pack("{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o,s:{s:s,s:s,s:s}}", "schema",
+                     "stigmer.cli/server-status/v1", "state", whole_state(v), "home",
+                     v->paths->home, "engine", "embedded", "startedAt",
+                     time_json(v->started_wall_ms), "listen", unix_address, v->listen, "components",
+                     components, "sandbox", sandbox_json(v), "warnings", warnings, "config",
+                     config_json(v->config), "runnerFolders", "workspace", v->paths->workspace,
+                     "api", v->paths->runner_dir, "keys", v->keys_folder);
 }
 
 void status_put_warnings(const struct status_view *v, json_t *list)

@@ -27,6 +27,7 @@ struct status_view {
     struct supervise *supervise;                   /* NULL: runner.kind none */
     const struct session_runners *session_runners; /* NULL likewise */
     const char *listen;                            /* as bound */
+    const char *keys_folder;
     int64_t started_wall_ms;
     bool stopping;
     char warnings[STATUS_WARNINGS][STATUS_TEXT];

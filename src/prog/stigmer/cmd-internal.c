@@ -8,7 +8,10 @@
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/cmds.h"
 #include "prog/stigmer/help.h"
+#include "prog/stigmer/live.h"
 #include "prog/stigmer/out.h"
+
+#define STATUS_MS 3000
 
 int cmd_internal_man(struct cli *cli)
 {
@@ -56,4 +59,26 @@ int cmd_internal_version(struct cli *cli)
     out_document(cli, o);
     json_decref(o);
     return EXIT_OK;
+}
+
+/* For a runner that somebody else starts (image/docker-compose.yml): where it finds its server. */
+int cmd_internal_runner_env(struct cli *cli)
+{
+    static const char *const names[][2] = {{"STIGMER_RUNNER_WORKSPACE", "workspace"},
+                                           {"STIGMER_RUNNER_API", "api"},
+                                           {"STIGMER_RUNNER_KEYS", "keys"}};
+    json_t *status;
+    struct err err;
+
+    if (live_ask(cli, STATUS_MS, &status) != LIVE_ANSWERS) {
+        err_set(&err, ERR_NOT_RUNNING, "the server of %s does not answer", cli->paths.home);
+        err_hint(&err, ERR_NOT_RUNNING, "stigmer server start --runner none");
+        return cli_fail(cli, &err);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        printf("%s=%s\n", names[i][0],
+               json_string_value(
+                   json_object_get(json_object_get(status, "runnerFolders"), names[i][1])));
+    json_decref(status);
+    return fflush(stdout) ? EXIT_FAILED : EXIT_OK;
 }

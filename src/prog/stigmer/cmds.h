@@ -21,6 +21,7 @@ int cmd_inspect_run(struct cli *cli);
 int cmd_inspect_cancel(struct cli *cli);
 int cmd_internal_man(struct cli *cli);
 int cmd_internal_config_doc(struct cli *cli);
+int cmd_internal_runner_env(struct cli *cli);
 int cmd_internal_version(struct cli *cli);
 int cmd_model_ls(struct cli *cli);
 int cmd_model_pull(struct cli *cli);
