@@ -362,13 +362,19 @@ static enum err_code enter_files(const struct sandbox_tools *t, struct err *err)
     return landlock_enter(&p, err);
 }
 
+static enum seccomp_filter_tcp tcp_of(const struct sandbox_tools *t)
+{
+    if (t->egress == SANDBOX_EGRESS_ALLOW)
+        return SECCOMP_FILTER_TCP;
+    return t->egress == SANDBOX_EGRESS_PROXY && t->proxy_port ? SECCOMP_FILTER_TCP_CLIENT
+                                                              : SECCOMP_FILTER_NO_TCP;
+}
+
 enum err_code sandbox_enter_tools(const struct sandbox_report *r, const struct sandbox_tools *t,
                                   struct err *err)
 {
-    const struct seccomp_filter f = {.kind = SECCOMP_FILTER_TOOL,
-                                     .tcp = t->egress == SANDBOX_EGRESS_ALLOW ||
-                                            (t->egress == SANDBOX_EGRESS_PROXY && t->proxy_port),
-                                     .no_metadata = t->shares_uid && !t->in_jail};
+    const struct seccomp_filter f = {
+        .kind = SECCOMP_FILTER_TOOL, .tcp = tcp_of(t), .no_metadata = t->shares_uid && !t->in_jail};
     enum err_code code;
 
     code = enter_limits(t->running, err);

@@ -1,6 +1,7 @@
 #include "platform/seccomp-filter.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -20,7 +21,8 @@ enum {
     NR_FILE_SETATTR = 469,
     READ_IMPLIES_EXEC = 0x0400000,
     PERSONALITY_QUERY = 0x80000000u,
-    PERSONALITIES = 32
+    PERSONALITIES = 32,
+    INT_BITS = 32
 };
 
 /* Names a library may not know yet are skipped there and cannot be called through it either. */
@@ -47,6 +49,10 @@ static const char *const no_fallback[] = {"clone3", "io_uring_setup", "io_uring_
 static const char *const metadata[] = {
     "chmod",     "fchmodat", "chown",     "lchown",      "fchownat",     "utime", "utimes",
     "futimesat", "setxattr", "lsetxattr", "removexattr", "lremovexattr", NULL};
+
+static const char *const serving[] = {"bind", "listen", NULL};
+
+static const char *const every_use[] = {"socket", "connect", "bind", NULL};
 
 static const char *const new_program[] = {"execve", "execveat", "fork", "vfork", NULL};
 
@@ -100,6 +106,37 @@ static int allow_only(scmp_filter_ctx ctx, int nr, uint64_t domains, unsigned ty
 
 #define BIT(n) ((uint64_t)1 << (n))
 
+/* Landlock knows connect() and bind() of plain TCP (Linux 6.7 to 6.18). MPTCP, SCTP and SMC reach
+ * the same peers through stream sockets it does not look at, and so does data in the first packet.
+ */
+static int plain_tcp_only(scmp_filter_ctx ctx)
+{
+    static const uint64_t allowed = IPPROTO_TCP; /* 0 is the same */
+    int rc = 0;
+
+    for (unsigned bit = 0; bit < INT_BITS && !rc; bit++)
+        if (!(allowed >> bit & 1))
+            rc = deny_bits(ctx, SCMP_SYS(socket), 2, BIT(bit), BIT(bit));
+    for (uint64_t protocol = 1; protocol < allowed && !rc; protocol++)
+        rc = deny_bits(ctx, SCMP_SYS(socket), 2, LOW_32, protocol);
+    return rc;
+}
+
+static int deny_fast_open(scmp_filter_ctx ctx)
+{
+    static const struct {
+        int nr;
+        unsigned flags_arg;
+    } calls[] = {{SCMP_SYS(sendto), 3}, {SCMP_SYS(sendmsg), 2}, {SCMP_SYS(sendmmsg), 3}};
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof calls / sizeof *calls && !rc; i++)
+        rc = seccomp_rule_add(
+            ctx, SCMP_ACT_ERRNO(EOPNOTSUPP), calls[i].nr, 1,
+            SCMP_CMP(calls[i].flags_arg, SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
+    return rc;
+}
+
 /* A datagram pair could still send to any named unix socket, so pairs are streams. */
 static int add_sockets(scmp_filter_ctx ctx, const struct seccomp_filter *f)
 {
@@ -112,12 +149,15 @@ static int add_sockets(scmp_filter_ctx ctx, const struct seccomp_filter *f)
                     1u << SOCK_STREAM | 1u << SOCK_SEQPACKET);
     if (rc)
         return rc;
-    if (f->tcp)
-        return allow_only(ctx, SCMP_SYS(socket), BIT(AF_INET) | BIT(AF_INET6), 1u << SOCK_STREAM);
-    rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 0);
+    if (f->tcp == SECCOMP_FILTER_NO_TCP)
+        return deny_all(ctx, every_use, EPERM);
+    rc = allow_only(ctx, SCMP_SYS(socket), BIT(AF_INET) | BIT(AF_INET6), 1u << SOCK_STREAM);
     if (!rc)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(connect), 0);
-    return rc ? rc : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(bind), 0);
+        rc = plain_tcp_only(ctx);
+    if (rc || f->tcp == SECCOMP_FILTER_TCP)
+        return rc;
+    rc = deny_fast_open(ctx);
+    return rc ? rc : deny_all(ctx, serving, EPERM);
 }
 
 static int add_masks(scmp_filter_ctx ctx, const struct seccomp_filter *f)

@@ -16,9 +16,16 @@ enum seccomp_filter_kind {
     SECCOMP_FILTER_WORKER /* sockets yes; new processes and programs no */
 };
 
+/* What tools may do over IPv4 and IPv6; a socketpair they always have. */
+enum seccomp_filter_tcp {
+    SECCOMP_FILTER_NO_TCP,
+    SECCOMP_FILTER_TCP_CLIENT, /* connect() only, so that a rule on connect() is a rule on all */
+    SECCOMP_FILTER_TCP
+};
+
 struct seccomp_filter {
     enum seccomp_filter_kind kind;
-    bool tcp;         /* tools: TCP over IPv4 and IPv6; else no socket but a socketpair */
+    enum seccomp_filter_tcp tcp; /* of tools */
     bool no_metadata; /* refuse chmod, chown, utime and xattr by path: Landlock does not cover them
                        */
 };

@@ -159,9 +159,16 @@ attempt("udp", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
 attempt("bind", lambda: socket.create_server(("127.0.0.1", 0)))
 attempt("unix", lambda: socket.socket(socket.AF_UNIX).connect("/var/run/docker.sock"))
 attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+there = ("127.0.0.1", {site.port})
+for protocol in (262, 132, 256):  # MPTCP, SCTP, SMC
+    attempt(str(protocol), lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol).connect(there))
+first = 0x20000000  # MSG_FASTOPEN
+attempt("sendto", lambda: socket.socket().sendto(b"GET /hello HTTP/1.0\\r\\n\\r\\n", first, there))
+attempt("sendmsg", lambda: socket.socket().sendmsg([b"x"], [], first, there))
+attempt("listen", lambda: socket.socket().listen(1))
 """
     text, _ = run(f"/usr/bin/python3 -c '{code}'", "public")
-    assert "OPEN" not in text and text.count("closed") == 5, text
+    assert "OPEN" not in text and text.count("closed") == 11, text
     assert site.asked == []
 
 

@@ -299,7 +299,9 @@ def test_by_the_proxy_alone_every_other_socket_stays_closed(folder, mode):
     box = Toolbox(folder, mode, egress="public")
     with outside_of(box) as names:
         shutil.copy(box.bin / "escape", box.workspace() / "escape")
-        for argv in (["connect-tcp", names["port"]], ["udp"], ["netlink"], ["raw-socket"], ["wide-socket"],
+        for argv in (["connect-tcp", names["port"]], ["mptcp", names["port"]], ["listen"],
+                     *(["fast-open", names["port"], call] for call in ("sendto", "sendmsg", "sendmmsg")),
+                     ["udp"], ["netlink"], ["raw-socket"], ["wide-socket"],
                      ["connect-unix", names["api"]], ["connect-abstract", names["abstract"]],
                      ["datagram-pair", names["dgram"]]):
             text = box.text("execute", command=shlex.join(["./escape", *argv]))
@@ -315,7 +317,7 @@ def test_egress_allow_opens_tcp_and_nothing_else(folder, mode):
         def end(*argv):
             return box.text("execute", command=shlex.join(["./escape", *argv]))
         assert end("connect-tcp", names["port"]).endswith("exit code 0\n")
-        for argv in (["udp"], ["netlink"], ["raw-socket"], ["wide-socket"],
+        for argv in (["mptcp", names["port"]], ["udp"], ["netlink"], ["raw-socket"], ["wide-socket"],
                      ["connect-unix", names["api"]], ["connect-abstract", names["abstract"]],
                      ["datagram-pair", names["dgram"]]):
             assert end(*argv).endswith("exit code 1\n"), argv

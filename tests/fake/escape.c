@@ -163,6 +163,47 @@ static int connect_tcp(char **a)
     return connect_to(AF_INET, &in, sizeof in);
 }
 
+static int mptcp(char **a)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)strtol(a[0], NULL, 10)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
+
+    return told(fd >= 0 && connect(fd, (struct sockaddr *)&in, sizeof in) == 0);
+}
+
+/* Data in the first packet: a connection without a call of connect(). a[1]: which call. */
+static int fast_open(char **a)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)strtol(a[0], NULL, 10)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char byte = 'x';
+    struct iovec v = {&byte, 1};
+    struct mmsghdr m = {
+        .msg_hdr = {.msg_name = &in, .msg_namelen = sizeof in, .msg_iov = &v, .msg_iovlen = 1}};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    long rc;
+
+    if (strcmp(a[1], "sendto") == 0)
+        rc = sendto(fd, "x", 1, MSG_FASTOPEN, (struct sockaddr *)&in, sizeof in);
+    else if (strcmp(a[1], "sendmsg") == 0)
+        rc = sendmsg(fd, &m.msg_hdr, MSG_FASTOPEN);
+    else
+        rc = sendmmsg(fd, &m, 1, MSG_FASTOPEN);
+    return told(rc >= 0);
+}
+
+/* Without bind() the kernel chooses a port. */
+static int listen_unbound(char **a)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    (void)a;
+    return told(fd >= 0 && listen(fd, 1) == 0);
+}
+
 /* The kernel reads the low half of the argument only; a filter that reads all of it is passed. */
 static int wide_socket(char **a)
 {
@@ -403,6 +444,9 @@ static const struct {
     {"connect-abstract", 1, connect_abstract},
     {"datagram-pair", 1, datagram_pair},
     {"connect-tcp", 1, connect_tcp},
+    {"mptcp", 1, mptcp},
+    {"fast-open", 2, fast_open},
+    {"listen", 0, listen_unbound},
     {"wide-socket", 0, wide_socket},
     {"udp", 0, udp},
     {"netlink", 0, netlink},
