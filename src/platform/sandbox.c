@@ -393,24 +393,11 @@ enum err_code sandbox_enter_tools(const struct sandbox_report *r, const struct s
 
 enum err_code sandbox_enter_worker(const struct sandbox_report *r, struct err *err)
 {
-    static const char *const read[] = {"/usr",
-                                       "/lib",
-                                       "/lib64",
-                                       "/etc/ssl",
-                                       "/etc/ca-certificates",
-                                       "/etc/resolv.conf",
-                                       "/etc/hosts",
-                                       "/etc/nsswitch.conf",
-                                       "/etc/host.conf",
-                                       "/etc/gai.conf",
-                                       "/etc/services",
-                                       "/etc/localtime",
-                                       "/etc/ld.so.cache",
-                                       "/proc/self",
-                                       "/proc/meminfo",
-                                       "/sys/devices/system/cpu",
-                                       "/sys/fs/cgroup",
-                                       NULL};
+    static const char *const read[] = {"/usr", "/lib", "/lib64",
+                                       /* the folder: resolv.conf and hosts are replaced whole */
+                                       "/etc", "/run/systemd/resolve", "/run/NetworkManager",
+                                       "/proc/self", "/proc/meminfo", "/sys/devices/system/cpu",
+                                       "/sys/fs/cgroup", NULL};
     /* A company's own CA; a NULL ends the list early when the first is not set. */
     const char *bundle = getenv("CURL_CA_BUNDLE"), *own = getenv("SSL_CERT_FILE");
     const char *const ca_files[] = {bundle ? bundle : own, own, NULL};

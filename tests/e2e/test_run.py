@@ -41,6 +41,18 @@ def test_stop_leaves_no_process_socket_or_key(home):
     home.ok("server", "stop")
 
 
+def test_the_worker_is_confined_before_it_hears_from_anybody(home):
+    """It reads what models and servers send: it starts no program and opens no file of the person's."""
+    home.up()
+    launcher = home.component("agent-runner")["pid"]
+    with open(f"/proc/{launcher}/task/{launcher}/children") as f:
+        worker = f.read().split()[0]
+    with open(f"/proc/{worker}/status") as f:
+        status = dict(line.split(":", 1) for line in f)
+    assert status["Seccomp"].strip() == "2" and status["NoNewPrivs"].strip() == "1"
+    assert int(status["CapEff"], 16) == 0
+
+
 def keys_folders():
     return set(glob.glob("/dev/shm/stigmer-*")) | set(glob.glob(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent") + "/stigmer-*"))
 

@@ -195,6 +195,8 @@ static enum err_code work(struct program *p, struct err *err)
 
     if (!code)
         code = read_keys(&keys, err);
+    if (!code)
+        code = sandbox_enter_worker(&report, err);
     if (!code) {
         p->loop = loop_new();
         p->linger = loop_timer_new(p->loop, quit, p);

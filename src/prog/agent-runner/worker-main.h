@@ -1,5 +1,6 @@
 /* worker-main.h — the part of agent-runner that talks to the server and the models. Started by the
- * launcher with its socket as fd 3 and the keys as fd 4 (launcher.h), confined already.
+ * launcher with its socket as fd 3 and the keys as fd 4 (launcher.h); confines itself before it
+ * hears from anybody.
  *
  * Environment: STIGMER_BACKEND_ENDPOINT, WORKSPACE_ROOT, STIGMER_SANDBOX_REPORT, STIGMER_SLOTS
  * (16), STIGMER_LOG_LEVEL. SIGTERM and SIGINT: runs are parked for another runner, then exit 0. */
