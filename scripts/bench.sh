@@ -4,12 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 short=${1:-}
-cache=${STIGMER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stigmer}
-: "${STIGMER_PREFIX:=$PWD/out}" "${STIGMER_PEERS:=$PWD/tests/node_modules}"
-export STIGMER_PREFIX STIGMER_PEERS PYTHONDONTWRITEBYTECODE=1
-python=$cache/venv/bin/python
-[ -x "$python" ] || python=python3
-[ -x "$STIGMER_PREFIX/bin/stigmer" ] || scripts/build.sh --prefix "$STIGMER_PREFIX"
+. scripts/test-env.sh
 echo "# $(date -u +%Y-%m-%d), $(nproc) × $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r)"
 echo "| what | ours | anchor, same run | ratio | bar |"
 echo "|---|---|---|---|---|"

@@ -32,9 +32,8 @@ struct server_options {
     const char *token;
     const char *runner_id;
     const char *version;
-    const char
-        *session; /* only runs of this one; NULL or "": of all that have no folder of their own */
-    bool host_paths; /* this machine's folders are in reach */
+    const char *session; /* only its runs; NULL or "": of all that have no folder of their own */
+    bool host_paths;     /* this machine's folders are in reach */
     unsigned slots;
     const struct server_layer *layers; /* copied */
     size_t layer_count;

@@ -69,7 +69,7 @@ static const struct config_row rows[] = {
     [CONFIG_SANDBOX_REQUIRE] = {"sandbox.require", "STIGMER_SANDBOX_REQUIRE", CONFIG_CHOICES, 0, 0, layers,
         "landlock,seccomp", "sandbox layers without which no tool runs; none switches the check off"},
     [CONFIG_SANDBOX_EGRESS] = {"sandbox.egress", "STIGMER_SANDBOX_EGRESS", CONFIG_EGRESS, 0, 0, NULL,
-        "public", "where the agents' tools may connect to: public (any host with a public address), deny, allow (anywhere, directly) or a list of hosts such as *.debian.org,api.example.org:443"},
+        "public", "where the agents' tools may connect to: public (any host with a public address), deny, allow (anywhere, directly) or a list of hosts such as *.debian.org,api.example.org:443, where * stands for hosts with a public address"},
 };
 /* clang-format on */
 _Static_assert(sizeof rows / sizeof rows[0] == CONFIG_KEYS, "every key has a row");

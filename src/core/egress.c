@@ -10,9 +10,10 @@
 
 /* ---- hosts --------------------------------------------------------------------------------- */
 
-/* One pattern, len bytes: host, *.domain or [address], and perhaps :port. */
-static bool matches(const char *pattern, size_t len, const char *host, size_t host_len,
-                    unsigned port)
+/* One pattern, len bytes: host, *.domain or [address], and perhaps :port. Who owns a domain says
+ * what the names below it mean, so those are not named by the person who wrote the pattern. */
+static enum egress_verdict judge_by(const char *pattern, size_t len, const char *host,
+                                    size_t host_len, unsigned port)
 {
     const char *colon = memrchr(pattern, ':', len), *end = pattern + len;
     size_t name;
@@ -21,7 +22,7 @@ static bool matches(const char *pattern, size_t len, const char *host, size_t ho
         const char *bracket = memchr(pattern, ']', len);
 
         if (!bracket)
-            return false;
+            return EGRESS_REFUSED;
         colon = bracket + 1 < end && bracket[1] == ':' ? bracket + 1 : NULL;
         pattern++;
         name = (size_t)(bracket - pattern);
@@ -29,15 +30,19 @@ static bool matches(const char *pattern, size_t len, const char *host, size_t ho
         name = (size_t)((colon ? colon : end) - pattern);
     }
     if (colon && strtoul(colon + 1, NULL, 10) != port)
-        return false;
+        return EGRESS_REFUSED;
     if (name > 2 && pattern[0] == '*' && pattern[1] == '.')
         return host_len > name - 1 &&
-               strncasecmp(host + host_len - (name - 1), pattern + 1, name - 1) == 0;
-    return name == host_len && strncasecmp(pattern, host, name) == 0;
+                       strncasecmp(host + host_len - (name - 1), pattern + 1, name - 1) == 0
+                   ? EGRESS_IF_PUBLIC
+                   : EGRESS_REFUSED;
+    return name == host_len && strncasecmp(pattern, host, name) == 0 ? EGRESS_ALLOWED
+                                                                     : EGRESS_REFUSED;
 }
 
 enum egress_verdict egress_judge(const char *policy, const char *host, unsigned port)
 {
+    enum egress_verdict verdict = EGRESS_REFUSED;
     size_t host_len = strlen(host);
 
     if (host_len && host[host_len - 1] == '.') /* the root's dot says nothing */
@@ -46,15 +51,16 @@ enum egress_verdict egress_judge(const char *policy, const char *host, unsigned 
         return EGRESS_REFUSED;
     if (str_eq(policy, "public") || str_eq(policy, "allow"))
         return EGRESS_IF_PUBLIC;
-    for (const char *p = policy; *p;) {
+    for (const char *p = policy; *p && verdict != EGRESS_ALLOWED;) {
         size_t len = strcspn(p, ", ");
+        enum egress_verdict by = len ? judge_by(p, len, host, host_len, port) : EGRESS_REFUSED;
 
-        if (len && matches(p, len, host, host_len, port))
-            return EGRESS_ALLOWED;
+        if (by != EGRESS_REFUSED)
+            verdict = by;
         p += len;
         p += strspn(p, ", ");
     }
-    return EGRESS_REFUSED;
+    return verdict;
 }
 
 /* ---- addresses ----------------------------------------------------------------------------- */
@@ -69,6 +75,7 @@ static const struct {
     {0x0a000000, 8, "a private address"},
     {0x64400000, 10, "a carrier's shared address"},
     {0x7f000000, 8, "a loopback address"},
+    {0xa83f8110, 32, "a cloud's metadata address"}, /* 168.63.129.16, Azure's documentation */
     {0xa9fe0000, 16, "a link-local or metadata address"},
     {0xac100000, 12, "a private address"},
     {0xc0000000, 24, "a protocol's address"},

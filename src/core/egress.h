@@ -3,9 +3,9 @@
  *   deny      nowhere
  *   allow     anywhere, directly: then nobody asks here
  *   public    any host whose address is public
- *   patterns  "api.github.com", "*.debian.org" (any depth below), "10.0.0.5", "[::1]:8080", each
- *             with ":PORT" or for every port, comma-separated: only these, whatever their address
- * is, because a person has named them
+ *   patterns  comma-separated, each with ":PORT" or for every port; only these:
+ *             "api.github.com", "10.0.0.5", "[::1]:8080": named by a person, whatever the address
+ *             "*.debian.org": any depth below, when its address is public
  *
  * No I/O; names are resolved by the caller, who connects to the very address that was judged: what
  * a name means a moment later does not matter. Threads: any. */

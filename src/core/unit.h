@@ -8,9 +8,9 @@
  *   STARTING, UP --EXIT--> FAILED            (too many exits in the window; START tries again)
  *   STARTING, UP --BLOCKED--> FAILED --TIMER--> STARTING
  *                                            (a cause outside, such as an engine that is away:
- * looked at again, less and less often, until it is gone) STARTING, UP --STOP--> STOPPING --EXIT-->
- * DOWN     STOPPING --TIMER--> kill BACKOFF, FAILED --STOP--> DOWN           (nothing runs: at
- * once)
+ *                                             looked at less and less often, until it is gone)
+ *   STARTING, UP --STOP--> STOPPING --EXIT--> DOWN     STOPPING --TIMER--> kill
+ *   BACKOFF, FAILED --STOP--> DOWN           (nothing runs: at once)
  *
  * Errors: none. An event that makes no sense in a state is ignored, never fatal.
  * Threads: a unit belongs to the loop that feeds it. Times are milliseconds of any one clock. */

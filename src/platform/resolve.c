@@ -26,7 +26,6 @@ struct resolver {
     struct watched *watched; /* owned */
     struct loop_timer *timer;
     struct resolve_query *first; /* owned */
-    bool ready;
 };
 
 struct resolve_query {
@@ -200,7 +199,6 @@ enum err_code resolve_new(struct loop *loop, struct resolver **ret, struct err *
                        ares_strerror(status));
     }
     r->timer = loop_timer_new(loop, on_timer, r);
-    r->ready = true;
     *ret = r;
     return ERR_OK;
 }

@@ -16,7 +16,7 @@
 struct resolver;
 struct resolve_query;
 
-/* Reads the settings now: a confined process may not be able to later. */
+/* Reads /etc/resolv.conf now, and not again; /etc/hosts for each query. */
 MUST_CHECK enum err_code resolve_new(struct loop *loop, struct resolver **ret, struct err *err);
 void resolve_free(struct resolver *r); /* ends queries without calling back */
 

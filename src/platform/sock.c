@@ -320,6 +320,18 @@ void sock_keep_alive(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
+bool sock_is_own(const struct sock_addr *a)
+{
+    OWN_FD int fd = socket(a->ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sock_addr any = *a;
+
+    if (a->ss.ss_family == AF_INET)
+        ((struct sockaddr_in *)&any.ss)->sin_port = 0;
+    else
+        ((struct sockaddr_in6 *)&any.ss)->sin6_port = 0;
+    return fd >= 0 && bind(fd, (const struct sockaddr *)&any.ss, any.len) == 0;
+}
+
 enum err_code sock_connect(const struct sock_addr *to, int *ret_fd, bool *ret_done, struct err *err)
 {
     OWN_FD int fd = socket(to->ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

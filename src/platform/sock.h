@@ -36,6 +36,9 @@ MUST_CHECK enum err_code sock_connect(const struct sock_addr *to, int *ret_fd, b
                                       struct err *err);
 MUST_CHECK enum err_code sock_connected(int fd, struct err *err);
 
+/* Is it an address of this machine? (The kernel binds to no other; nothing is sent.) */
+bool sock_is_own(const struct sock_addr *a);
+
 /* Lets the kernel find out within a minute that a TCP peer's machine is gone, without waking this
  * process meanwhile. sock_connect does it itself. Nothing on other sockets. */
 void sock_keep_alive(int fd);

@@ -10,12 +10,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
-#include "core/egress.h"
+#include "core/egress-request.h"
 #include "platform/resolve.h"
 #include "platform/sock.h"
 
@@ -26,6 +27,9 @@
 #define HEAD_MS 15000    /* for a request to arrive */
 #define CONNECT_MS 15000 /* for each way there, resolving included */
 #define IDLE_MS 600000   /* a tunnel without a byte */
+#define LINGER_MS 2000   /* for a client to read why it was refused */
+#define AGAIN_MS 100     /* without descriptors to accept with */
+#define USER "stigmer"
 #define TOKEN_BYTES 16
 #define TOKEN_SIZE (2 * TOKEN_BYTES + 1)
 
@@ -33,6 +37,7 @@ struct grant {
     struct grant *next;
     char *run; /* owned */
     char token[TOKEN_SIZE];
+    char *basic;   /* owned; "Basic" credentials of USER and the token */
     unsigned open; /* connections */
 };
 
@@ -59,9 +64,8 @@ struct conn {
     struct resolve_query *query;
     struct sock_addr addresses[SOCK_ADDRS];
     size_t count, at;
-    char host[EGRESS_HOST_MAX + 1];
-    unsigned port;
-    bool is_connect, any_address;
+    struct egress_request request;
+    bool any_address;
 };
 
 struct egress_proxy {
@@ -70,6 +74,7 @@ struct egress_proxy {
     char *policy;
     int fd; /* owned; listening */
     struct loop_io *io;
+    struct loop_timer *again; /* accepting goes on */
     unsigned port;
     struct grant *grants;
     struct conn *first;
@@ -156,7 +161,8 @@ static void want_io(struct conn *c)
     bool tunnel = c->state == TUNNEL;
     int client = 0, upstream = 0;
 
-    if (c->state == READ_HEAD || (tunnel && !c->to_upstream.closed && pipe_room(&c->to_upstream)))
+    if (c->state == READ_HEAD || c->state == REFUSING ||
+        (tunnel && !c->to_upstream.closed && pipe_room(&c->to_upstream)))
         client |= LOOP_READ;
     if (c->to_client.begin < c->to_client.end)
         client |= LOOP_WRITE;
@@ -173,8 +179,8 @@ static void want_io(struct conn *c)
 
 static void audit(const struct conn *c, const char *verdict, const char *why)
 {
-    log_info("egress", "run", c->grant ? c->grant->run : "", "host", c->host, "port",
-             log_int(c->port), "verdict", verdict, "why", why);
+    log_info("egress", "run", c->grant ? c->grant->run : "", "host", c->request.host, "port",
+             log_int(c->request.port), "verdict", verdict, "why", why);
 }
 
 /* What was asked for is answered with a status; then the connection ends. */
@@ -193,8 +199,22 @@ static void refuse(struct conn *c, int status, const char *reason, const char *m
     c->to_client = (struct pipe){.data = c->to_client.data};
     pipe_put(&c->to_client, answer, strlen(answer));
     c->to_client.closed = true;
-    loop_timer_in(c->timer, HEAD_MS);
-    if (!pipe_drain(&c->to_client, c->client) || c->to_client.told)
+    loop_timer_in(c->timer, LINGER_MS);
+    if (!pipe_drain(&c->to_client, c->client))
+        loop_timer_in(c->timer, 0);
+    else
+        want_io(c);
+}
+
+/* What a client still sends is read and forgotten: closing with it unread would be a reset, which
+ * takes the answer away from it. */
+static void read_out(struct conn *c)
+{
+    char chunk[4096];
+    ssize_t n = recv(c->client, chunk, sizeof chunk, MSG_DONTWAIT);
+
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
+        !pipe_drain(&c->to_client, c->client))
         loop_timer_in(c->timer, 0);
     else
         want_io(c);
@@ -206,7 +226,7 @@ static void refuse_host(struct conn *c, const char *why)
 
     audit(c, "refused", why);
     (void)str_format(text, sizeof text, "%s: %.300s. sandbox.egress says where tools may connect",
-                     c->host, why);
+                     c->request.host, why);
     refuse(c, 403, "Forbidden", "", text);
 }
 
@@ -215,7 +235,7 @@ static void fail_host(struct conn *c, const char *why)
     char text[640];
 
     audit(c, "failed", why);
-    (void)str_format(text, sizeof text, "%s: %.300s", c->host, why);
+    (void)str_format(text, sizeof text, "%s: %.300s", c->request.host, why);
     refuse(c, 502, "Bad Gateway", "", text);
 }
 
@@ -227,7 +247,7 @@ static void tunnel(struct conn *c)
 
     c->state = TUNNEL;
     audit(c, "allowed", "");
-    if (c->is_connect)
+    if (c->request.is_connect)
         pipe_put(&c->to_client, ok, sizeof ok - 1);
     loop_timer_in(c->timer, IDLE_MS);
     if (!pipe_drain(&c->to_client, c->client) || !pipe_drain(&c->to_upstream, c->upstream)) {
@@ -278,6 +298,16 @@ static void close_upstream(struct conn *c)
     c->upstream = -1;
 }
 
+static bool may_reach(const struct conn *c, const struct sock_addr *a, const char **ret_why)
+{
+    if (c->any_address)
+        return true;
+    if (!egress_is_public((const struct sockaddr *)&a->ss, ret_why))
+        return false;
+    *ret_why = "an address of this machine";
+    return !sock_is_own(a);
+}
+
 /* The next address that may be; last: why the one before could not be had. */
 static void connect_next(struct conn *c, const char *last)
 {
@@ -288,7 +318,7 @@ static void connect_next(struct conn *c, const char *last)
         const struct sock_addr *a = &c->addresses[c->at++];
         bool done;
 
-        if (!c->any_address && !egress_is_public((const struct sockaddr *)&a->ss, &why))
+        if (!may_reach(c, a, &why))
             continue;
         if (sock_connect(a, &c->upstream, &done, NULL))
             continue;
@@ -321,7 +351,7 @@ static void on_resolved(const struct err *err, const struct sock_addr *addresses
 
 static void go(struct conn *c)
 {
-    enum egress_verdict v = egress_judge(c->proxy->policy, c->host, c->port);
+    enum egress_verdict v = egress_judge(c->proxy->policy, c->request.host, c->request.port);
 
     if (v == EGRESS_REFUSED) {
         refuse_host(c, "it is not among the hosts that are allowed");
@@ -331,169 +361,48 @@ static void go(struct conn *c)
     c->state = RESOLVING;
     loop_timer_in(c->timer, CONNECT_MS);
     want_io(c);
-    c->query = resolve_start(c->proxy->resolver, c->host, c->port, on_resolved, c);
+    c->query = resolve_start(c->proxy->resolver, c->request.host, c->request.port, on_resolved, c);
 }
 
 /* ---- the request --------------------------------------------------------------------------- */
 
-/* "host:port", "[v6]:port" or "host"; false: it is none. */
-static bool take_authority(struct conn *c, const char *text, size_t len, unsigned default_port)
-{
-    const char *end = text + len, *host = text, *stop, *port = NULL;
-    size_t n;
-    unsigned long number = default_port;
-
-    if (len && *text == '[') {
-        host++;
-        stop = memchr(host, ']', (size_t)(end - host));
-        if (!stop)
-            return false;
-        if (stop + 1 < end && stop[1] == ':')
-            port = stop + 2;
-        else if (stop + 1 != end)
-            return false;
-    } else {
-        stop = memchr(text, ':', len);
-        port = stop ? stop + 1 : NULL;
-        stop = stop ? stop : end;
-    }
-    n = (size_t)(stop - host);
-    if (!n || n > EGRESS_HOST_MAX ||
-        strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST"
-                     "UVWXYZ0123456789.-_:") < n)
-        return false;
-    if (port) {
-        char digits[8];
-
-        if (port == end || end - port > 5 || strspn(port, "0123456789") < (size_t)(end - port))
-            return false;
-        (void)str_format(digits, sizeof digits, "%.*s", (int)(end - port), port);
-        number = strtoul(digits, NULL, 10);
-    }
-    memcpy(c->host, host, n);
-    c->host[n] = '\0';
-    c->port = (unsigned)number;
-    return number >= 1 && number <= 65535;
-}
-
-/* The value of a header field; NULL: it is not there. */
-static const char *field(const char *head, const char *name, size_t *ret_len)
-{
-    size_t n = strlen(name);
-
-    for (const char *line = strstr(head, "\r\n"); line && line[2];
-         line = strstr(line + 2, "\r\n")) {
-        const char *p = line + 2;
-
-        if (strncasecmp(p, name, n) != 0 || p[n] != ':')
-            continue;
-        p += n + 1;
-        p += strspn(p, " \t");
-        *ret_len = strcspn(p, "\r");
-        return p;
-    }
-    return NULL;
-}
-
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-
-    return at ? (int)(at - digits) : -1;
-}
-
-/* "Basic <base64 of user:token>": whose token it is. */
+/* "Basic <base64 of user:token>" (RFC 7617): whose token it is. */
 static struct grant *who(const struct egress_proxy *p, const char *value, size_t len)
 {
-    char text[128], *token;
-    size_t n = 0;
-    uint32_t bits = 0;
-    int have = 0;
+    static const char scheme[] = "Basic ";
+    const size_t skip = sizeof scheme - 1;
+    char text[128];
 
-    if (!value || len < 6 || len > 140 || strncasecmp(value, "Basic ", 6) != 0)
+    if (!value || len <= skip || len - skip >= sizeof text || strncasecmp(value, scheme, skip) != 0)
         return NULL;
-    for (size_t i = 6; i < len && n < sizeof text - 1; i++) {
-        int d = base64_digit(value[i]);
-
-        if (d < 0)
-            break;
-        bits = bits << 6 | (uint32_t)d;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            text[n++] = (char)(bits >> have & 0xff);
-        }
-    }
-    text[n] = '\0';
-    token = strchr(text, ':');
-    for (struct grant *g = p->grants; token && g; g = g->next)
-        if (str_eq_secret(token + 1, g->token))
+    (void)str_format(text, sizeof text, "%.*s", (int)(len - skip), value + skip);
+    for (struct grant *g = p->grants; g; g = g->next)
+        if (str_eq_secret(text, g->basic))
             return g;
     return NULL;
 }
 
-/* An absolute request in the form that a server wants, for this one exchange. */
-static bool rewrite(struct conn *c, const char *head, const char *path, const char *line_end,
-                    size_t body_at)
+/* What the server gets first: the head as it is for it, and what came after it already. */
+static bool forward(struct conn *c, const struct buf *head, size_t body_at)
 {
-    const char *space = strchr(head, ' ');
-    OWN_BUF struct buf b = {0};
+    size_t more = c->head.len - body_at;
 
-    buf_put(&b, head, (size_t)(space - head) + 1);
-    if (*path != '/')
-        buf_putc(&b, '/');
-    buf_put(&b, path, (size_t)(line_end - path));
-    for (const char *line = line_end; line && line[2] != '\r';) {
-        const char *p = line + 2, *next = strstr(p, "\r\n");
-
-        if (strncasecmp(p, "proxy-", 6) != 0 && strncasecmp(p, "connection:", 11) != 0) {
-            buf_puts(&b, "\r\n");
-            buf_put(&b, p, (size_t)(next - p));
-        }
-        line = next;
-    }
-    buf_puts(&b, "\r\nConnection: close\r\n\r\n");
-    buf_put(&b, c->head.data + body_at, c->head.len - body_at);
-    if (b.len > PIPE_SIZE)
+    if (head->len + more > PIPE_SIZE)
         return false;
-    pipe_put(&c->to_upstream, b.data, b.len);
+    if (head->len)
+        pipe_put(&c->to_upstream, head->data, head->len);
+    if (more)
+        pipe_put(&c->to_upstream, c->head.data + body_at, more);
     return true;
-}
-
-static bool take_connect(struct conn *c, const char *target, size_t len, size_t body_at)
-{
-    if (!take_authority(c, target, len, 0))
-        return false;
-    c->is_connect = true;
-    if (c->head.len > body_at) /* a client that does not wait for the answer */
-        pipe_put(&c->to_upstream, c->head.data + body_at, c->head.len - body_at);
-    return true;
-}
-
-static bool take_absolute(struct conn *c, const char *head, const char *target, size_t len,
-                          const char *line_end, size_t body_at)
-{
-    static const char scheme[] = "http://";
-    const char *authority = target + sizeof scheme - 1, *path;
-    size_t left;
-
-    if (len < sizeof scheme || strncasecmp(target, scheme, sizeof scheme - 1) != 0)
-        return false;
-    left = len - (sizeof scheme - 1);
-    path = authority + strcspn(authority, "/?# ");
-    if ((size_t)(path - authority) > left || memchr(authority, '@', (size_t)(path - authority)) ||
-        !take_authority(c, authority, (size_t)(path - authority), 80))
-        return false;
-    return rewrite(c, head, path, line_end, body_at);
 }
 
 static void take_head(struct conn *c, size_t body_at)
 {
-    const char *head = buf_text(&c->head), *line_end = strstr(head, "\r\n"), *space, *end, *auth;
+    const char *head = buf_text(&c->head), *auth;
+    OWN_BUF struct buf rewritten = {0};
     size_t len = 0;
 
-    auth = field(head, "Proxy-Authorization", &len);
+    auth = egress_request_credentials(head, &len);
     c->grant = who(c->proxy, auth, len);
     if (!c->grant) {
         refuse(c, 407, "Proxy Authentication Required",
@@ -505,15 +414,8 @@ static void take_head(struct conn *c, size_t body_at)
         refuse(c, 429, "Too Many Requests", "", "the run has 64 connections open");
         return;
     }
-    space = strchr(head, ' ');
-    end = space ? memchr(space + 1, ' ',
-                         (size_t)(line_end - space - 1 > 0 ? line_end - space - 1 : 0))
-                : NULL;
-    if (!space || space > line_end || !end || strncmp(end + 1, "HTTP/1.", 7) != 0 ||
-        memchr(head, '\0', body_at) ||
-        !(strncmp(head, "CONNECT ", 8) == 0
-              ? take_connect(c, space + 1, (size_t)(end - space - 1), body_at)
-              : take_absolute(c, head, space + 1, (size_t)(end - space - 1), line_end, body_at))) {
+    if (!egress_request_read(head, body_at, &c->request, &rewritten) ||
+        !forward(c, &rewritten, body_at)) {
         refuse(c, 400, "Bad Request", "", "not a CONNECT or an absolute http:// request");
         return;
     }
@@ -549,8 +451,8 @@ static void on_client(int events, void *arg)
         read_head(c);
     else if (c->state == TUNNEL)
         pump(c);
-    else if (c->state == REFUSING && (!pipe_drain(&c->to_client, c->client) || c->to_client.told))
-        loop_timer_in(c->timer, 0);
+    else if (c->state == REFUSING)
+        read_out(c);
 }
 
 static void on_timer(void *arg)
@@ -572,8 +474,13 @@ static void on_accept(int events, void *arg)
     int fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     (void)events;
-    if (fd < 0)
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            loop_io_want(p->io, 0); /* it stays readable: nobody could be served meanwhile */
+            loop_timer_in(p->again, AGAIN_MS);
+        }
         return;
+    }
     if (p->count >= MOST) {
         close(fd);
         return;
@@ -589,6 +496,13 @@ static void on_accept(int events, void *arg)
     c->timer = loop_timer_new(p->loop, on_timer, c);
     loop_timer_in(c->timer, HEAD_MS);
     want_io(c);
+}
+
+static void on_again(void *arg)
+{
+    struct egress_proxy *p = arg;
+
+    loop_io_want(p->io, LOOP_READ);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -610,6 +524,7 @@ enum err_code egress_proxy_new(struct loop *loop, const char *policy, struct egr
         return err_wrap(err, code, "the tools' way out");
     }
     p->port = (unsigned)strtoul(strrchr(name, ':') + 1, NULL, 10);
+    p->again = loop_timer_new(loop, on_again, p);
     p->io = loop_io_new(loop, p->fd, on_accept, p);
     loop_io_want(p->io, LOOP_READ);
     *ret = p;
@@ -619,6 +534,8 @@ enum err_code egress_proxy_new(struct loop *loop, const char *policy, struct egr
 static void free_grant(struct grant *g)
 {
     explicit_bzero(g->token, sizeof g->token);
+    explicit_bzero(g->basic, strlen(g->basic));
+    free(g->basic);
     free(g->run);
     free(g);
 }
@@ -636,6 +553,7 @@ void egress_proxy_free(struct egress_proxy *p)
         free_grant(g);
     }
     loop_io_free(p->io);
+    loop_timer_free(p->again);
     own_fd(&p->fd);
     resolve_free(p->resolver);
     free(p->policy);
@@ -651,14 +569,17 @@ void egress_proxy_grant(struct egress_proxy *p, const char *run_id, char ret[EGR
 {
     struct grant *g = mem_new(sizeof *g);
     uint8_t bytes[TOKEN_BYTES];
+    char pair[sizeof USER + TOKEN_SIZE];
 
     while (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
         ;
     str_hex(bytes, sizeof bytes, g->token);
+    (void)str_format(pair, sizeof pair, USER ":%s", g->token);
+    g->basic = base64_text((const uint8_t *)pair, strlen(pair));
     g->run = mem_str(run_id);
     g->next = p->grants;
     p->grants = g;
-    (void)str_format(ret, EGRESS_PROXY_URL, "http://stigmer:%s@127.0.0.1:%u", g->token, p->port);
+    (void)str_format(ret, EGRESS_PROXY_URL, "http://" USER ":%s@127.0.0.1:%u", g->token, p->port);
 }
 
 void egress_proxy_revoke(struct egress_proxy *p, const char *run_id)

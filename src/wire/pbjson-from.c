@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -162,6 +163,11 @@ static enum err_code read_int(struct reader *r, ProtobufCType type, void *p, con
     return ERR_OK;
 }
 
+static bool read_bytes(ProtobufCBinaryData *ret, const char *text)
+{
+    return base64_bytes(text, &ret->data, &ret->len);
+}
+
 static enum err_code read_text(struct reader *r, char **p, const json_t *j)
 {
     size_t len = json_string_length(j);
@@ -209,7 +215,7 @@ static enum err_code read_value(struct reader *r, const ProtobufCFieldDescriptor
     case PROTOBUF_C_TYPE_STRING:
         return read_text(r, p, j);
     case PROTOBUF_C_TYPE_BYTES:
-        if (!json_is_string(j) || !pbjson_text_unbase64(json_string_value(j), p))
+        if (!json_is_string(j) || !read_bytes(p, json_string_value(j)))
             return bad(r, "base64 text", j);
         return ERR_OK;
     case PROTOBUF_C_TYPE_MESSAGE:

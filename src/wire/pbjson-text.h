@@ -27,9 +27,6 @@ size_t pbjson_text_size(ProtobufCType type); /* of one value in memory */
 #define PBJSON_NAME 128
 void pbjson_text_camel(const char *name, char ret[PBJSON_NAME]);
 
-char *pbjson_text_base64(const uint8_t *data, size_t len);          /* owned by the caller */
-bool pbjson_text_unbase64(const char *s, ProtobufCBinaryData *ret); /* both alphabets */
-
 /* Fewest digits that read back the same; not for NaN and infinities. is_float: as a float. */
 void pbjson_text_real(double v, bool is_float, char ret[40]);
 

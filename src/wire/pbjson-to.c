@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
@@ -71,7 +72,7 @@ static json_t *enum_json(const ProtobufCEnumDescriptor *d, int v)
 
 static json_t *bytes_json(const ProtobufCBinaryData *b)
 {
-    char *text = pbjson_text_base64(b->data, b->len);
+    char *text = base64_text(b->data, b->len);
     json_t *j = json_string(text);
 
     free(text);

@@ -111,6 +111,17 @@ def test_public_reaches_nothing_of_this_machine_or_its_networks(site):
     assert "verdict=allowed" not in log
 
 
+def test_the_host_that_is_asked_for_is_the_one_that_was_judged(site):
+    text, _ = run(f"curl -sS -H 'Host: elsewhere.example' http://127.0.0.1:{site.port}/hello", f"127.0.0.1:{site.port}")
+    assert "hello from here" in text
+    assert [headers["Host"] for _, headers in site.asked] == [f"127.0.0.1:{site.port}"]
+
+
+def test_a_refusal_is_read_by_a_client_that_still_sends(site):
+    text, _ = run("head -c 4000000 /dev/zero | curl -sS -H Expect: --data-binary @- http://10.0.0.1/", "public")
+    assert "a private address. sandbox.egress says" in text, text
+
+
 def test_a_redirect_leads_nowhere_that_is_refused(site, tmp_path):
     other = Site(tmp_path)
     try:

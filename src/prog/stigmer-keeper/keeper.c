@@ -146,11 +146,13 @@ static _Noreturn void become_server(const struct keeper *k, int control, pid_t k
 static void spawn(struct keeper *k)
 {
     pid_t self = getpid();
-    int ends[2];
+    int ends[2] = {-1, -1};
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 ||
         (k->child = fork()) < 0) {
         log_error("server process cannot be started", "why", strerror(errno));
+        own_fd(&ends[0]);
+        own_fd(&ends[1]);
         k->child = 0;
         (void)unit_step(&k->unit, UNIT_EXIT, clock_mono_ms(), 0.5);
         return;
@@ -258,6 +260,8 @@ static void run(struct keeper *k)
         take_log(k);
         take_control(k);
         if (take_signals(k))
+            return;
+        if (k->unit.state == UNIT_FAILED) /* it could not even be started, again and again */
             return;
         if (k->unit.state == UNIT_BACKOFF && clock_mono_ms() >= k->unit.deadline_ms) {
             (void)unit_step(&k->unit, UNIT_TIMER, clock_mono_ms(), 0);

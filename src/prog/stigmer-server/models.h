@@ -1,8 +1,11 @@
 /* models.h — what a provider has: its list of models, what it says of one, pulling one (Ollama),
  * and one cheap call to see that it answers. Each call blocks. Errors are the provider's own words
- * with what to do about them; a key is never part of one. Ollama     GET /api/tags, POST /api/show,
- * POST /api/pull (its docs/api.md) OpenAI     GET /models, and every endpoint compatible with it
- *   Anthropic  GET /v1/models */
+ * with what to do about them; a key is never part of one.
+ *
+ *   Ollama     GET /api/tags, POST /api/show, POST /api/pull (its docs/api.md)
+ *   OpenAI     GET /models, and every endpoint compatible with it
+ *   Anthropic  GET /v1/models
+ */
 #ifndef PROG_STIGMER_SERVER_MODELS_H
 #define PROG_STIGMER_SERVER_MODELS_H
 

@@ -28,13 +28,12 @@ static bool is_public(const char *text)
 
 static void only_addresses_of_the_internet_are_public(void **state)
 {
-    static const char *const yes[] = {"1.1.1.1",         "8.8.8.8",          "9.255.255.255",
-                                      "11.0.0.0",        "100.63.255.255",   "100.128.0.0",
-                                      "126.255.255.255", "128.0.0.0",        "172.15.255.255",
-                                      "172.32.0.0",      "192.167.255.255",  "192.169.0.0",
-                                      "198.17.255.255",  "198.20.0.0",       "223.255.255.255",
-                                      "2606:4700::1111", "2a00::1",          "2620:fe::fe",
-                                      "::ffff:8.8.8.8",  "64:ff9b::8.8.8.8", "2002:808:808::1"};
+    static const char *const yes[] = {
+        "1.1.1.1",          "8.8.8.8",         "9.255.255.255", "11.0.0.0",       "100.63.255.255",
+        "100.128.0.0",      "126.255.255.255", "168.63.129.17", "128.0.0.0",      "172.15.255.255",
+        "172.32.0.0",       "192.167.255.255", "192.169.0.0",   "198.17.255.255", "198.20.0.0",
+        "223.255.255.255",  "2606:4700::1111", "2a00::1",       "2620:fe::fe",    "::ffff:8.8.8.8",
+        "64:ff9b::8.8.8.8", "2002:808:808::1"};
     static const char *const no[] = {"0.0.0.0",
                                      "0.255.255.255",
                                      "10.0.0.1",
@@ -43,6 +42,7 @@ static void only_addresses_of_the_internet_are_public(void **state)
                                      "100.127.255.255",
                                      "127.0.0.1",
                                      "127.255.255.255",
+                                     "168.63.129.16",
                                      "169.254.169.254",
                                      "172.16.0.1",
                                      "172.31.255.255",
@@ -95,7 +95,8 @@ static void only_addresses_of_the_internet_are_public(void **state)
 
 static void a_list_allows_what_it_names_and_nothing_else(void **state)
 {
-    static const char policy[] = "api.github.com,*.debian.org:443, 10.0.0.5:8080,[::1]:9,[fd00::1]";
+    static const char policy[] =
+        "api.github.com,*.debian.org:443,own.debian.org, 10.0.0.5:8080,[::1]:9,[fd00::1]";
     static const struct {
         const char *host;
         unsigned port;
@@ -105,8 +106,9 @@ static void a_list_allows_what_it_names_and_nothing_else(void **state)
                 {"github.com", 443, EGRESS_REFUSED},
                 {"xapi.github.com", 443, EGRESS_REFUSED},
                 {"api.github.com.evil.org", 443, EGRESS_REFUSED},
-                {"deb.debian.org", 443, EGRESS_ALLOWED},
-                {"a.b.debian.org", 443, EGRESS_ALLOWED},
+                {"deb.debian.org", 443, EGRESS_IF_PUBLIC},
+                {"a.b.debian.org", 443, EGRESS_IF_PUBLIC},
+                {"own.debian.org", 443, EGRESS_ALLOWED},
                 {"deb.debian.org", 80, EGRESS_REFUSED},
                 {"debian.org", 443, EGRESS_REFUSED},
                 {"evildebian.org", 443, EGRESS_REFUSED},
