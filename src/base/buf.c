@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 
 static size_t ceiling(const struct buf *b)
 {
@@ -66,6 +67,22 @@ void buf_puts(struct buf *b, const char *s)
 void buf_putc(struct buf *b, char c)
 {
     buf_put(b, &c, 1);
+}
+
+void buf_put_text(struct buf *b, const void *data, size_t len)
+{
+    const char *p = data, *end = p + len;
+
+    while (p < end) {
+        size_t good = str_utf8_check(p, (size_t)(end - p));
+
+        buf_put(b, p, good);
+        p += good;
+        if (p < end) {
+            buf_puts(b, "\xef\xbf\xbd");
+            p++;
+        }
+    }
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

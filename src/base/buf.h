@@ -32,6 +32,8 @@ MUST_CHECK enum err_code buf_add(struct buf *b, const void *data, size_t len, st
 void buf_put(struct buf *b, const void *data, size_t len);
 void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
+void buf_put_text(struct buf *b, const void *data,
+                  size_t len); /* bytes that are no UTF-8: U+FFFD */
 void buf_printf(struct buf *b, const char *fmt, ...) ERR_PRINTF(2, 3);
 
 /* Drop n bytes from the front. */

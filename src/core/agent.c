@@ -279,21 +279,12 @@ static void append(struct agent *a, Exec__Event *e, int64_t now_ms)
 static char *clean_text(const char *text, size_t max)
 {
     struct buf out;
-    size_t len = text ? strlen(text) : 0, cut = len > max ? max : len, at = 0;
+    size_t len = text ? strlen(text) : 0, cut = len > max ? max : len;
 
     buf_init(&out, 0);
     while (cut < len && cut > 0 && ((unsigned char)text[cut] & 0xc0) == 0x80)
         cut--;
-    while (at < cut) {
-        size_t good = str_utf8_check(text + at, cut - at);
-
-        buf_put(&out, text + at, good);
-        at += good;
-        if (at < cut) {
-            buf_puts(&out, "\xef\xbf\xbd");
-            at++;
-        }
-    }
+    buf_put_text(&out, text, cut);
     if (cut < len)
         buf_printf(&out, "\n[%zu bytes were cut here]", len - cut);
     return buf_take_text(&out);

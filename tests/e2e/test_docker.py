@@ -237,6 +237,7 @@ def test_no_engine_by_name_is_exit_10_with_a_hint(boxed):
     r = boxed.stigmer("server", "start")
     assert r.returncode == 10, r.stderr
     assert "/nonexistent/docker.sock" in r.stderr and "hint:" in r.stderr and "--runner process" in r.stderr
+    assert boxed.logs().count('msg="start failed"') == 1
     checks = {c["id"]: c for c in json.loads(boxed.stigmer("doctor", "-o", "json").stdout)["checks"]}
     assert checks["docker.socket"]["status"] == "fail"
 

@@ -292,7 +292,7 @@ static void check_start(void *arg)
     struct supervise_report r;
     struct err err;
 
-    if (s->ready || !s->supervise)
+    if (s->ready || s->code || !s->supervise)
         return;
     supervise_report(s->supervise, &r);
     if (r.state == UNIT_UP) {

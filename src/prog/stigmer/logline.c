@@ -125,16 +125,7 @@ static json_t *text_json(const char *text, size_t len)
 {
     OWN_BUF struct buf safe = {0};
 
-    for (size_t i = 0; i < len;) {
-        size_t n = str_utf8_check(text + i, len - i);
-
-        buf_put(&safe, text + i, n);
-        i += n;
-        if (i < len) {
-            buf_puts(&safe, "\xef\xbf\xbd");
-            i++;
-        }
-    }
+    buf_put_text(&safe, text, len);
     return json_stringn_nocheck(buf_text(&safe), safe.len);
 }
 
