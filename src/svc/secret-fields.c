@@ -47,6 +47,13 @@ static void treat(struct walk *w, char **text, const ProtobufCMessage *old)
         resource_set_text(text, SECRET_FIELDS_MASK);
     } else if (str_eq(*text, SECRET_FIELDS_MASK) && before) {
         resource_set_text(text, *before);
+    } else if (!w->code && str_eq(*text, SECRET_FIELDS_MASK)) {
+        w->code = err_hint(w->err,
+                           err_set(w->err, ERR_INVALID,
+                                   "validation errors:\n - the value of a secret is '%s', which "
+                                   "stands for one that is kept, and there is none",
+                                   *text),
+                           "give the value itself");
     } else if (!w->code && !str_is_empty(*text)) {
         w->code = vault_seal(w->home, *text, &sealed, w->err);
         if (!w->code) {

@@ -54,6 +54,12 @@ def test_commands_in_the_documents_exist(page, cli):
             assert re.search(rf"(^|[\s,]){re.escape(option)}\b", help_text, re.M), (line, option)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_secrets_that_are_named_are_read_by_somebody(page, cli):
+    for name in re.findall(r"secret set (llm\.\w+)", page.read_text()):
+        assert cli("secret", "set", name, stdin="x").returncode == 0, name
+
+
 def test_every_message_of_troubleshooting_is_one_that_is_printed():
     source = "\n".join(f.read_text() for f in (ROOT / "src").rglob("*.c"))
     # curl's own words, and states that are a name and not a message

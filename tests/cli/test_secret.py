@@ -1,7 +1,13 @@
 """secret set, ls, rm; doctor's word about keys; model commands without a provider."""
+import fcntl
 import json
 import os
+import signal
 import stat
+import subprocess
+import termios
+
+from installed import program
 
 
 def test_a_secret_is_kept_listed_and_removed_and_never_shown(cli, home):
@@ -34,10 +40,32 @@ def test_a_secret_comes_from_a_variable_or_a_file(cli, tmp_path):
 def test_what_is_no_secret_is_exit_2_and_says_why(cli):
     for args, stdin, word in [(("Bad/Name",), "x", "is no name of a secret"), (("a",), "", "1 to 65536 bytes"),
                               (("a",), "x" * 65537, "65537"), (("a",), "x\0y", "zero byte"),
+                              (("llm.anthropic_api_key",), "x", "hint: stigmer secret set llm.anthropic"),
+                              (("llm.opnai",), "x", "hint: stigmer secret set llm.openai"),
                               (("a", "--from-env", "NOT_SET_ANYWHERE"), "", "is not set")]:
         r = cli("secret", "set", *args, stdin=stdin)
         assert r.returncode in (1, 2) and word in r.stderr, (args, r.returncode, r.stderr)
     assert json.loads(cli("secret", "ls", "-o", "json").stdout)["items"] == []
+
+
+def test_a_terminal_shows_what_is_typed_again_after_an_interrupt(home):
+    """On a terminal the value is asked for without echo; Ctrl-C there must not leave it so."""
+    master, slave = os.openpty()
+    before = termios.tcgetattr(slave)
+    p = subprocess.Popen([program(), "secret", "set", "a"], stdin=slave, stdout=slave, stderr=slave,
+                         env={**os.environ, "STIGMER_HOME": str(home)}, start_new_session=True,
+                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    said = b""
+    while b"not shown" not in said:
+        said += os.read(master, 4096)
+    while termios.tcgetattr(slave)[3] & termios.ECHO:
+        pass  # until it has switched that off
+    os.write(master, b"half a secr\x03")
+    assert p.wait(30) == -signal.SIGINT
+    assert termios.tcgetattr(slave)[3] == before[3]
+    assert b"half" not in said
+    os.close(master)
+    os.close(slave)
 
 
 def checks(r):

@@ -70,6 +70,8 @@ def test_twenty_planted_secrets_are_found_nowhere(model, kind, tmp_path):
         h.ok("apply", "-f", "-", input=declared)
         shown = h.ok("get", "agents", "worker", "-o", "json")
         assert shown.count("[secret]") == 2, shown
+        copied = h.stigmer("apply", "-f", "-", input=declared.replace("name: worker", "name: other").replace(planted[18], "'[secret]'"))
+        assert copied.returncode == 2 and "stands for one that is kept" in copied.stderr, copied.stderr
         look(h, name if kind == "docker" else None, planted)
         run = json.loads(h.ok("ps", "-a", "-o", "json"))["items"][0]["id"]
         said = "".join((h.stigmer(*words).stdout + h.stigmer(*words).stderr) for words in (

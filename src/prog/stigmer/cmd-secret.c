@@ -1,5 +1,6 @@
 /* secret set, ls and rm: values come from standard input, a file, or a variable's name. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,39 @@
 #include "prog/stigmer/out.h"
 #include "prog/stigmer/settings.h"
 
+static void on_interrupt(int signal)
+{
+    (void)signal; /* read() returns, and the terminal is put right first */
+}
+
 /* A line from the terminal that does not show it. */
+static ssize_t read_hidden(const struct termios *before, char *chunk, size_t size)
+{
+    const struct sigaction wake = {.sa_handler = on_interrupt};
+    struct termios silent = *before;
+    struct sigaction old;
+    ssize_t n;
+    int why;
+
+    (void)sigaction(SIGINT, &wake, &old);
+    silent.c_lflag &= ~(tcflag_t)ECHO;
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    n = read(STDIN_FILENO, chunk, size);
+    why = errno;
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, before);
+    (void)sigaction(SIGINT, &old, NULL);
+    fputc('\n', stderr);
+    if (n < 0 && why == EINTR)
+        (void)raise(SIGINT);
+    errno = why;
+    return n;
+}
+
 static enum err_code ask(const struct cli *cli, struct buf *ret, struct err *err)
 {
-    struct termios before, silent;
-    enum err_code code;
+    char chunk[VAULT_VALUE_MAX + 2];
+    struct termios before;
+    ssize_t n;
 
     if (cli->no_input)
         return err_hint(err,
@@ -29,21 +58,12 @@ static enum err_code ask(const struct cli *cli, struct buf *ret, struct err *err
     if (tcgetattr(STDIN_FILENO, &before))
         return err_sys(err, errno, "cannot read from the terminal");
     fprintf(stderr, "Value of %s (it is not shown; end with Enter): ", cli_word(cli, 0));
-    silent = before;
-    silent.c_lflag &= ~(tcflag_t)ECHO;
-    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
-    {
-        char chunk[VAULT_VALUE_MAX + 2];
-        ssize_t n = read(STDIN_FILENO, chunk, sizeof chunk);
-
-        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
-        fputc('\n', stderr);
-        code = n < 0 ? err_sys(err, errno, "cannot read from the terminal") : ERR_OK;
-        if (n > 0)
-            buf_put(ret, chunk, (size_t)n);
-        explicit_bzero(chunk, sizeof chunk);
-    }
-    return code;
+    n = read_hidden(&before, chunk, sizeof chunk);
+    if (n < 0)
+        return err_sys(err, errno, "cannot read from the terminal");
+    buf_put(ret, chunk, (size_t)n);
+    explicit_bzero(chunk, sizeof chunk);
+    return ERR_OK;
 }
 
 static enum err_code read_value(const struct cli *cli, struct buf *ret, struct err *err)
@@ -82,15 +102,36 @@ static void tell_restart(const struct cli *cli)
         cli_note(cli, "`stigmer server restart` lets the running server use it");
 }
 
+/* Before anything is asked for. What begins with "llm." is read by a server, under these names. */
+static enum err_code check_name(const char *name, struct err *err)
+{
+    static const char *const known[] = {"llm.anthropic", "llm.openai", "llm.ollama", NULL};
+    const char *near = str_nearest(name, known);
+
+    if (!vault_name_is_valid(name))
+        return vault_put("", name, "", err); /* which says what a name is */
+    if (!str_starts(name, "llm."))
+        return ERR_OK;
+    for (size_t i = 0; known[i]; i++)
+        if (str_eq(name, known[i]))
+            return ERR_OK;
+    for (size_t i = 0; known[i] && !near; i++)
+        near = str_starts(name, known[i]) ? known[i] : NULL;
+    return err_hint(err,
+                    err_set(err, ERR_INVALID,
+                            "no provider reads '%.80s'; llm.anthropic, llm.openai and llm.ollama "
+                            "are read",
+                            name),
+                    "stigmer secret set %s", near ? near : "llm.PROVIDER");
+}
+
 int cmd_secret_set(struct cli *cli)
 {
     const char *name = cli_word(cli, 0);
     OWN_BUF struct buf value = {0};
     struct err err = {0};
-    enum err_code code = ERR_OK;
+    enum err_code code = check_name(name, &err);
 
-    if (!vault_name_is_valid(name)) /* before anything is asked for */
-        code = vault_put(cli->paths.home, name, "", &err);
     if (!code)
         code = read_value(cli, &value, &err);
     if (!code)
