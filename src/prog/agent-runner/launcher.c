@@ -274,9 +274,11 @@ static void on_request(struct launcher *l)
         (void)kill(l->worker, SIGKILL);
         return;
     }
-    if (l->ending || start_host(l, folder, port, &fd, &err)) {
+    /* Also while all of us are ending: what an ending worker asks for is of a call that runs, and
+     * "no" would be the last word on it. */
+    if (start_host(l, folder, port, &fd, &err)) {
         (void)str_format(answer, sizeof answer, "failed %llu %.200s", (unsigned long long)serial,
-                         l->ending ? "the runner is ending" : err.msg);
+                         err.msg);
         reply(l, answer, -1);
         return;
     }
