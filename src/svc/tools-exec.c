@@ -80,32 +80,37 @@ static void sweep(pid_t shell, bool is_alone)
     }
 }
 
-static _Noreturn void run_shell(const struct tools_exec_command *cmd, int cwd_fd)
+static _Noreturn void run_shell(const struct tools_exec_command *cmd, int cwd_fd, pid_t keeper)
 {
     const char *const argv[] = {"sh", "-c", cmd->command, NULL};
     sigset_t none;
 
     (void)setsid();
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != keeper) /* it died before the line above */
+        _exit(126);
     (void)sandbox_nest();
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    if (fchdir(cwd_fd) < 0)
+    if (fchdir(cwd_fd) < 0) {
+        dprintf(2, "cannot enter the working directory: %s\n", strerror(errno));
         _exit(126);
+    }
     (void)close_range(3, ~0u, 0);
     (void)execve("/bin/sh", (char *const *)argv, cmd->env);
     dprintf(2, "cannot run /bin/sh: %s\n", strerror(errno));
     _exit(127);
 }
 
-/* The keeper of one command. SIGCHLD and SIGTERM are blocked since the host's start. */
+/* The keeper of one command. SIGCHLD and SIGTERM are blocked since the host's start. Its exit code
+ * is 0, or the errno of why it could not begin. */
 static _Noreturn void keep(const struct tools_exec_command *cmd, int cwd_fd, int status_fd)
 {
     bool is_alone = sandbox_nest() && kill(getppid(), 0) < 0 && errno == EPERM;
     int status = 0, seen;
     bool ended = false;
     sigset_t wanted;
-    pid_t shell, got;
+    pid_t self = getpid(), shell, got;
 
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     sigemptyset(&wanted);
@@ -113,9 +118,9 @@ static _Noreturn void keep(const struct tools_exec_command *cmd, int cwd_fd, int
     sigaddset(&wanted, SIGTERM);
     shell = fork();
     if (shell == 0)
-        run_shell(cmd, cwd_fd);
+        run_shell(cmd, cwd_fd, self);
     if (shell < 0)
-        _exit(1);
+        _exit(errno);
     while (!ended && sigwaitinfo(&wanted, NULL) != SIGTERM)
         while ((got = waitpid(-1, &seen, WNOHANG)) > 0)
             if (got == shell) {
@@ -163,7 +168,7 @@ static void enter_child(pid_t host, int out_fd, int *a, int *b)
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     if (getppid() != host || dup2(null, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0 ||
         dup3(high_a, A, O_CLOEXEC) < 0 || dup3(high_b, B, O_CLOEXEC) < 0)
-        _exit(1);
+        _exit(errno ? errno : EIO);
     (void)close_range(B + 1, ~0u, 0);
     *a = A;
     *b = B;
@@ -435,6 +440,16 @@ static void put_output(const struct tools_exec *x, struct buf *out)
         buf_putc(out, '\n');
 }
 
+/* A child that ended before it began: nothing was run, and that is no result. */
+static bool did_not_begin(int wait_status, struct buf *out)
+{
+    int sys = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
+
+    if (sys)
+        buf_printf(out, "cannot start a process: %s; nothing was run", strerror(sys));
+    return sys != 0;
+}
+
 static bool finish_search(struct tools_exec *x, int wait_status, struct buf *out)
 {
     if (x->head.len && WIFEXITED(wait_status)) {
@@ -454,6 +469,8 @@ bool tools_exec_finish(struct tools_exec *x, int wait_status, struct buf *out)
     bool told;
 
     drain(x);
+    if (did_not_begin(wait_status, out))
+        return false;
     if (x->search)
         return finish_search(x, wait_status, out);
     told = read(x->status_fd, &status, sizeof status) == (ssize_t)sizeof status;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -169,8 +170,19 @@ static enum err_code find_workspace(struct host *h, struct err *err)
                : open_workspace(h, real, geteuid() == 0 && st.st_uid != 0 && h->in_container, err);
 }
 
+/* Another uid took away the launcher's hold on this process (launcher.c): with it, a host that
+ * hangs or is stopped would outlive its runner, and go on beside the next one. */
+static enum err_code follow_parent(pid_t parent, struct err *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
+        return err_sys(err, errno, "cannot follow the launcher");
+    return ERR_OK;
+}
+
 static enum err_code drop_root(const struct host *h, struct err *err)
 {
+    pid_t parent = getppid();
+
     if (geteuid() != 0)
         return ERR_OK;
     if (h->uid == 0) { /* a person's own folder that is root's: the name stays, its power goes */
@@ -182,7 +194,7 @@ static enum err_code drop_root(const struct host *h, struct err *err)
     if (setgroups(0, NULL) < 0 || setresgid(h->gid, h->gid, h->gid) < 0 ||
         setresuid(h->uid, h->uid, h->uid) < 0 || setuid(0) == 0)
         return err_sys(err, errno, "cannot become user %u", h->uid);
-    return ERR_OK;
+    return follow_parent(parent, err);
 }
 
 /* A folder of our own; one that somebody else has put there is refused. */
