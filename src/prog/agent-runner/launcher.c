@@ -160,7 +160,8 @@ static char **host_env(void)
 {
     static const char *const names[] = {"WORKSPACE_ROOT",         "STIGMER_SANDBOX_REPORT",
                                         "STIGMER_RUNNER_SESSION", "STIGMER_SANDBOX_REQUIRE",
-                                        "STIGMER_LOG_LEVEL",      "ASAN_OPTIONS"};
+                                        "STIGMER_LOG_LEVEL",      "STIGMER_TOOL_PROCESSES",
+                                        "STIGMER_TOOL_MEMORY",    "ASAN_OPTIONS"};
     char **env = mem_array(sizeof names / sizeof *names + 1, sizeof *env);
     size_t n = 0;
 
