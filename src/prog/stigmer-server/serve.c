@@ -257,7 +257,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     s->view.runner_api = s->runner_api;
     s->view.listen = s->listen;
     s->view.keys_folder = s->keys_folder;
-    s->view.started_wall_ms = clock_wall_ms();
+    s->view.started = clock_mark_now();
     s->view.on_shutdown = begin_stop;
     s->view.arg = s;
     status_add(s->rpc, &s->view);
