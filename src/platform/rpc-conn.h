@@ -16,6 +16,8 @@ struct rpc_conns *rpc_conns_new(struct loop *loop, const struct rpc_limits *limi
                                 const struct h2_events *events, loop_fn *none, void *arg);
 void rpc_conns_free(struct rpc_conns *s);
 void rpc_conns_listen(struct rpc_conns *s, int take_fd, unsigned gates);
+/* Closes it; the connections that came by it stay. */
+void rpc_conns_unlisten(struct rpc_conns *s, int fd);
 void rpc_conns_drain(struct rpc_conns *s); /* no new connections or calls */
 void rpc_conns_close_all(struct rpc_conns *s);
 unsigned rpc_conns_count(const struct rpc_conns *s);

@@ -488,6 +488,11 @@ void rpc_server_listen(struct rpc_server *s, int take_fd, unsigned gates)
     rpc_conns_listen(s->conns, take_fd, gates);
 }
 
+void rpc_server_unlisten(struct rpc_server *s, int fd)
+{
+    rpc_conns_unlisten(s->conns, fd);
+}
+
 unsigned rpc_server_connections(const struct rpc_server *s)
 {
     return rpc_conns_count(s->conns);

@@ -70,6 +70,8 @@ void rpc_server_add(struct rpc_server *s, const struct rpc_service *service, voi
 /* A listening socket that the caller made (bound, listening, nonblocking); taken over.
  * gate: bitmask of RPC_GATE_*; only services added with a matching gate answer on it. */
 void rpc_server_listen(struct rpc_server *s, int take_fd, unsigned gates);
+/* Closes it; the connections that came by it stay. */
+void rpc_server_unlisten(struct rpc_server *s, int fd);
 
 /* Services are on gate 1 unless restricted: */
 void rpc_server_restrict(struct rpc_server *s, const char *service, unsigned gates);

@@ -22,6 +22,7 @@
 #include "platform/sock.h"
 #include "platform/store.h"
 #include "prog/stigmer-server/folders.h"
+#include "prog/stigmer-server/home-watch.h"
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "prog/stigmer-server/session-runners.h"
@@ -62,6 +63,9 @@ struct serve {
     struct supervise *supervise;
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
+    struct home_watch *home_watch;
+    int api_fd, runner_fd;       /* of their sockets; the rpc server's */
+    bool is_homeless;            /* the home's folders are gone, or another's */
     struct loop_timer *watchdog; /* a service manager's; NULL: none asks */
     int64_t watchdog_ms;
     struct runner_api_config runner_config;
@@ -186,6 +190,8 @@ static enum err_code prepare(struct serve *s, struct err *err)
     return ERR_OK;
 }
 
+static void begin_stop(int64_t grace_ms, void *arg);
+
 /* ---- opening ----------------------------------------------------------------------------- */
 
 /* name: of the socket that a service manager may have handed over in place of it; NULL: none. */
@@ -202,9 +208,24 @@ static enum err_code listen_on(struct serve *s, const char *name, int family, co
     return ERR_OK;
 }
 
-static enum err_code listen_all(struct serve *s, struct err *err)
+static enum err_code listen_api(struct serve *s, const char *name, struct err *err)
 {
     char address[PATHS_MAX + 8];
+
+    (void)str_format(address, sizeof address, "unix:%s", s->paths->api_sock);
+    return listen_on(s, name, AF_UNIX, address, 0600, RPC_GATE_API, &s->api_fd, err);
+}
+
+static enum err_code listen_runners(struct serve *s, struct err *err)
+{
+    char address[PATHS_MAX + 8];
+
+    (void)str_format(address, sizeof address, "unix:%s", s->paths->runner_sock);
+    return listen_on(s, NULL, AF_UNIX, address, 0666, RPC_GATE_RUNNER, &s->runner_fd, err);
+}
+
+static enum err_code listen_all(struct serve *s, struct err *err)
+{
     int fd;
     enum err_code code;
 
@@ -218,14 +239,55 @@ static enum err_code listen_all(struct serve *s, struct err *err)
     }
     if ((code = sock_name(fd, s->listen, sizeof s->listen, err)))
         return code;
-    (void)str_format(address, sizeof address, "unix:%s", s->paths->api_sock);
-    if ((code = listen_on(s, "api", AF_UNIX, address, 0600, RPC_GATE_API, &fd, err)))
-        return code;
-    (void)str_format(address, sizeof address, "unix:%s", s->paths->runner_sock);
-    return listen_on(s, NULL, AF_UNIX, address, 0666, RPC_GATE_RUNNER, &fd, err);
+    code = listen_api(s, "api", err);
+    return code ? code : listen_runners(s, err);
 }
 
-static void begin_stop(int64_t grace_ms, void *arg);
+/* ---- the files it is found by ------------------------------------------------------------- */
+
+/* What came by the old socket stays; what comes by the new one is told apart by nobody. */
+static void on_file_gone(const char *path, void *arg)
+{
+    struct serve *s = arg;
+    enum err_code code = ERR_OK;
+    int *fd = str_eq(path, s->paths->api_sock) ? &s->api_fd : &s->runner_fd;
+    int old = *fd;
+    struct err err;
+
+    if (s->view.stopping)
+        return;
+    if (str_eq(path, s->paths->pid_file)) {
+        keeper_link_pids(s->args->keeper_fd);
+        log_warn("pid file was removed; it is written again", "path", path);
+        return;
+    }
+    code = fd == &s->api_fd ? listen_api(s, NULL, &err) : listen_runners(s, &err);
+    if (code) {
+        log_error("socket was removed and cannot be put back", "path", path, "why", err.msg, "hint",
+                  "stigmer server restart");
+        return;
+    }
+    rpc_server_unlisten(s->rpc, old);
+    log_warn("socket was removed; it is there again", "path", path);
+}
+
+static void on_home_gone(const char *folder, void *arg)
+{
+    struct serve *s = arg;
+
+    log_error("the server's folder was moved or removed: it ends", "folder", folder, "hint",
+              "stigmer server start, with --home when the home was moved");
+    s->is_homeless = true; /* what has that path from now on is not ours to remove: */
+    keys_remove(s->keys_folder);
+    begin_stop(0, s);
+}
+
+static void watch_home(struct serve *s)
+{
+    const struct home_watch_events events = {on_file_gone, on_home_gone, s};
+
+    s->home_watch = home_watch_new(s->loop, s->paths, &events);
+}
 
 static enum err_code open_services(struct serve *s, struct err *err)
 {
@@ -409,6 +471,7 @@ static void on_signal(void *arg)
 
 static void close_all(struct serve *s)
 {
+    home_watch_free(s->home_watch);
     session_runners_free(s->session_runners);
     supervise_free(s->supervise);
     grpc_reflection_free(s->reflection);
@@ -426,7 +489,7 @@ static void close_all(struct serve *s)
     loop_free(s->loop);
     free(s->cassette);
     config_done(&s->config);
-    if (s->store) { /* we were the one who had this home */
+    if (s->store && !s->is_homeless) { /* we were the one who had this home */
         (void)unlink(s->paths->api_sock);
         (void)unlink(s->paths->runner_sock);
         keys_remove(s->keys_folder);
@@ -457,6 +520,7 @@ int serve_run(const struct settings_args *args, const struct paths *paths)
     if (prepare(&s, &err) || open_services(&s, &err)) {
         tell_error(&s, &err);
     } else { /* from here on no outside error ends us */
+        watch_home(&s);
         start_runner(&s);
         loop_run(s.loop);
     }
