@@ -7,6 +7,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,13 +84,16 @@ static enum err_code read_key(int fd, const char *path, bool is_credential, uint
 }
 
 /* Made whole or not at all: a key half written would lose every secret. */
-static enum err_code make_key(const char *path, struct err *err)
+static enum err_code make_key(const char *home, const char *path, struct err *err)
 {
     char temp[PATH_MAX + 8];
     uint8_t key[KEY_SIZE];
-    OWN_FD int fd = -1;
+    OWN_FD int fd = -1, dir = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool ok;
 
+    /* One at a time: of two, one would take away what the other writes. */
+    if (dir < 0 || flock(dir, LOCK_EX) < 0)
+        return err_sys(err, errno, "lock the home '%s'", home);
     (void)str_format(temp, sizeof temp, "%s.new", path);
     (void)unlink(temp);
     fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -97,7 +101,7 @@ static enum err_code make_key(const char *path, struct err *err)
         return err_sys(err, errno, "make the key of the secrets '%s'", path);
     randombytes_buf(key, sizeof key);
     ok = write(fd, key, sizeof key) == (ssize_t)sizeof key && fsync(fd) == 0 &&
-         link(temp, path) == 0;
+         link(temp, path) == 0 && fsync(dir) == 0;
     sodium_memzero(key, sizeof key);
     if (!ok && errno != EEXIST) /* somebody else was faster: theirs counts */
         err_sys(err, errno, "make the key of the secrets '%s'", path);
@@ -122,7 +126,7 @@ static enum err_code get_key(const char *home, bool make, uint8_t *ret, struct e
         return read_key(fd, path, true, ret, err);
     if (!str_format(path, sizeof path, "%s/secret.key", home))
         return err_set(err, ERR_INVALID, "the path of the home is too long");
-    if (make && access(path, F_OK) < 0 && errno == ENOENT && (code = make_key(path, err)))
+    if (make && access(path, F_OK) < 0 && errno == ENOENT && (code = make_key(home, path, err)))
         return code;
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
@@ -139,6 +143,8 @@ static enum err_code replace(int dir, const char *name, const uint8_t *data, siz
     OWN_FD int fd = -1;
 
     (void)str_format(temp, sizeof temp, ".%s.new", name);
+    if (flock(dir, LOCK_EX) < 0) /* until dir is closed, as in make_key */
+        return err_sys(err, errno, "lock the secrets");
     (void)unlinkat(dir, temp, 0);
     fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd >= 0 && write(fd, data, len) == (ssize_t)len && fsync(fd) == 0 &&

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -342,7 +343,8 @@ static enum err_code unfold(const char *path, const struct buf *text, struct buf
     return code;
 }
 
-static enum err_code replace_file(const char *path, struct buf *text, struct err *err)
+/* dir: the file's folder. */
+static enum err_code replace_file(const char *path, int dir, struct buf *text, struct err *err)
 {
     char temp[PATHS_MAX + 16];
     OWN_FD int fd = -1;
@@ -353,7 +355,7 @@ static enum err_code replace_file(const char *path, struct buf *text, struct err
     fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0)
         return err_sys(err, errno, "cannot write %s", temp);
-    if (!out_flush(fd, text) || fsync(fd) || rename(temp, path)) {
+    if (!out_flush(fd, text) || fsync(fd) || rename(temp, path) || fsync(dir)) {
         int sys = errno;
         (void)unlink(temp);
         return err_sys(err, sys, "cannot write %s", path);
@@ -421,15 +423,36 @@ static enum err_code make_parents(const char *path, struct err *err)
     return ERR_OK;
 }
 
+/* The file's folder, locked until it is closed: of two changes at once none is lost. */
+static enum err_code lock_folder(const char *path, int *ret, struct err *err)
+{
+    char dir[PATHS_MAX];
+    char *slash;
+    OWN_FD int fd = -1;
+
+    (void)str_format(dir, sizeof dir, "%s", path);
+    slash = strrchr(dir, '/');
+    if (slash)
+        slash[slash == dir] = '\0';
+    fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX) < 0)
+        return err_sys(err, errno, "cannot lock the folder of %s", path);
+    *ret = take_fd(&fd);
+    return ERR_OK;
+}
+
 static enum err_code apply_change(const struct cli *cli, enum config_key key, const char *value,
                                   bool *ret_changed, struct err *err)
 {
     const char *path = cli->paths.config;
     OWN_BUF struct buf text = {0};
     struct config before;
+    OWN_FD int dir = -1;
     enum err_code code = make_parents(path, err);
     bool provider_changes = false;
 
+    if (!code)
+        code = lock_folder(path, &dir, err);
     if (!code && (access(path, F_OK) == 0 || errno != ENOENT))
         code = settings_read_file(path, SETTINGS_FILE_MAX, &text, err);
     if (code)
@@ -446,7 +469,7 @@ static enum err_code apply_change(const struct cli *cli, enum config_key key, co
         code = change(path, &text, key, value, ret_changed, err);
     if (!code && provider_changes)
         code = drop_of_provider(cli, &text, err);
-    return code ? code : replace_file(path, &text, err);
+    return code ? code : replace_file(path, dir, &text, err);
 }
 
 int cmd_config_set(struct cli *cli)
