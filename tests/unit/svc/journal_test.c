@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/own.h"
 #include "core/fold.h"
 #include "power-vfs.h"
 #include "world.h"
@@ -76,39 +78,64 @@ static void on_burst(const struct err *err, uint64_t seq, void *arg)
     }
 }
 
-static void append_burst(struct world *w, struct burst *b, uint64_t count)
+static void append_burst(struct world *w, struct burst *b, uint64_t count, size_t size)
 {
+    OWN_FREE char *text = mem_new(size + 1);
+
+    memset(text, 'x', size);
     for (uint64_t seq = 3; seq < 3 + count; seq++) {
         Exec__Notice n;
-        Exec__Event e = notice(seq, &n, "a step that is worth a page of the log or two");
+        Exec__Event e = notice(seq, &n, text);
 
+        (void)str_format(text, size, "step %" PRIu64 " ", seq);
+        text[strlen(text)] = 'x'; /* each is a blob of its own when it is large enough for one */
         journal_append(w->journal, "x", 1, (Exec__Event *[]){&e}, 1, on_burst, b);
     }
     loop_run(w->loop);
+}
+
+/* Cuts the power when event `wanted` is told to be on the disk, with the rest in flight. */
+static void cut_at(unsigned seed, uint64_t wanted, uint64_t count, size_t size)
+{
+    struct world w = {.dir = "/tmp/jt-XXXXXX"};
+    struct burst b = {.w = &w, .wanted = wanted};
+
+    assert_non_null(mkdtemp(w.dir));
+    power_vfs_start(w.dir, seed);
+    world_open(&w);
+    create_and_claim(&w);
+    append_burst(&w, &b, count, size);
+    world_close(&w);
+    power_vfs_stop(); /* what was on the disk at the cut is in w.dir */
+    world_open(&w);
+    assert_true(contiguous_head(&w) >= b.acked); /* it reads every event, and so every blob */
+    assert_int_equal(ask_int(&w, "SELECT count(*) FROM pragma_integrity_check "
+                                 "WHERE integrity_check = 'ok'"),
+                     1);
+    world_remove(&w);
 }
 
 /* The power goes while the writer works: of what was not synced, any part may be there. */
 static void an_acknowledged_event_survives_power_loss(void **state)
 {
     (void)state;
-    for (unsigned round = 0; round < 24; round++) {
-        struct world w = {.dir = "/tmp/jt-XXXXXX"};
-        struct burst b = {.w = &w, .wanted = 3 + round};
+    for (unsigned round = 0; round < 24; round++)
+        cut_at(round, 3 + round, 40, 46);
+}
 
-        assert_non_null(mkdtemp(w.dir));
-        power_vfs_start(w.dir, round);
-        world_open(&w);
-        create_and_claim(&w);
-        append_burst(&w, &b, 40);
-        world_close(&w);
-        power_vfs_stop(); /* what was on the disk at the cut is in w.dir */
-        world_open(&w);
-        assert_true(contiguous_head(&w) >= b.acked);
-        assert_int_equal(ask_int(&w, "SELECT count(*) FROM pragma_integrity_check "
-                                     "WHERE integrity_check = 'ok'"),
-                         1);
-        world_remove(&w);
-    }
+static void an_acknowledged_blob_survives_power_loss(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 8; round++)
+        cut_at(round, 3 + 2 * round, 20, 40 << 10);
+}
+
+/* The log grows over the size at which its pages are copied into the store's file. */
+static void an_acknowledged_event_survives_power_loss_in_a_checkpoint(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 4; round++)
+        cut_at(round, 7 + round / 2, 8, 3 << 20);
 }
 
 static void seq_is_contiguous_and_the_same_append_twice_is_one(void **state)
@@ -302,6 +329,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_acknowledged_event_survives_the_death_of_the_server),
         cmocka_unit_test(an_acknowledged_event_survives_power_loss),
+        cmocka_unit_test(an_acknowledged_blob_survives_power_loss),
+        cmocka_unit_test(an_acknowledged_event_survives_power_loss_in_a_checkpoint),
         TEST(seq_is_contiguous_and_the_same_append_twice_is_one),
         TEST(a_late_runner_is_refused),
         TEST(nothing_follows_a_terminal_event),

@@ -6,7 +6,8 @@
  *   power_vfs_cut()        the power goes; what is written from now on never happened
  *   power_vfs_stop()       dir holds what the disk held, and SQLite is as before
  *
- * Of the writes that were not synced, a random half (by seed) reached the disk, each whole.
+ * Of the writes that were not synced, a random third (by seed) reached the disk, and of another
+ * third the first sectors.
  * One process, one folder. Source: sqlite.org/c3ref/io_methods.html. */
 #ifndef TESTS_UNIT_SVC_POWER_VFS_H
 #define TESTS_UNIT_SVC_POWER_VFS_H
@@ -23,6 +24,7 @@
 #include "base/str.h"
 
 #define POWER_FILES 8
+#define POWER_SECTOR 512
 
 struct power_write {
     struct power_write *next;
@@ -279,10 +281,15 @@ static inline void power_apply(FILE *f, const struct power_write *w)
     if (!w)
         return;
     power_apply(f, w->next); /* oldest first */
-    if (rand_r(&power.seed) % 2) {
-        fseek(f, (long)w->at, SEEK_SET);
-        fwrite(w->data, 1, (size_t)w->len, f);
-    }
+    size_t len = (size_t)w->len, sectors = len / POWER_SECTOR;
+    int fate = rand_r(&power.seed) % 3;
+
+    if (fate == 0)
+        return;
+    if (fate == 1) /* torn; what is no whole sector is not there */
+        len = sectors ? (size_t)rand_r(&power.seed) % sectors * POWER_SECTOR : 0;
+    fseek(f, (long)w->at, SEEK_SET);
+    fwrite(w->data, 1, len, f);
 }
 
 static inline void power_vfs_stop(void)
