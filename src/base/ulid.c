@@ -53,6 +53,35 @@ void ulid_make(int64_t wall_ms, char ret[ULID_LEN + 1])
     ret[ULID_LEN] = '\0';
 }
 
+static uint64_t number_of(const char *s, int count)
+{
+    uint64_t v = 0;
+
+    for (int i = 0; i < count; i++)
+        v = v << 5 | (uint64_t)(strchr(alphabet, s[i]) - alphabet);
+    return v;
+}
+
+void ulid_go_on_after(const char *ulid)
+{
+    int64_t ms;
+
+    if (!ulid_is_valid(ulid))
+        return;
+    ms = (int64_t)number_of(ulid, 10);
+    pthread_mutex_lock(&last_lock);
+    if (ms > last_ms) {
+        last_ms = ms;
+        for (int half = 0; half < 2; half++) {
+            uint64_t v = number_of(ulid + 10 + half * 8, 8);
+
+            for (int i = 4; i >= 0; i--, v >>= 8)
+                last_random[half * 5 + i] = (uint8_t)v;
+        }
+    }
+    pthread_mutex_unlock(&last_lock);
+}
+
 bool ulid_is_valid(const char *s)
 {
     for (int i = 0; i < ULID_LEN; i++)

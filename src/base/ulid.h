@@ -11,6 +11,9 @@
 #define ULID_LEN 26
 
 void ulid_make(int64_t wall_ms, char ret[ULID_LEN + 1]);
+/* Those made from now on sort after this one, which another process made, whatever the clock says.
+ */
+void ulid_go_on_after(const char *ulid);
 bool ulid_is_valid(const char *s); /* exactly 26 characters of the alphabet, no overflow */
 
 #endif

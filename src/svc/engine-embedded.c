@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/ulid.h"
 
 enum item_state { ITEM_QUEUED, ITEM_ASSIGNED, ITEM_CLAIMED, ITEM_CLOSING };
 
@@ -798,6 +799,25 @@ unsigned engine_embedded_running(const struct engine_embedded *e)
 /* ---- life
  * ------------------------------------------------------------------------------------------ */
 
+/* The queue and the histories are ordered by id: no new one may come before an old one. */
+static enum err_code keep_order(sqlite3 *db, struct err *err)
+{
+    sqlite3_stmt *st;
+    enum err_code code = store_prepare(db, "SELECT max(id) FROM execution", &st, err);
+
+    if (code)
+        return code;
+    if (sqlite3_step(st) == SQLITE_ROW) {
+        const char *id = (const char *)sqlite3_column_text(st, 0),
+                   *dash = id ? strchr(id, '-') : NULL;
+
+        if (dash)
+            ulid_go_on_after(dash + 1);
+    }
+    sqlite3_reset(st);
+    return ERR_OK;
+}
+
 static enum err_code load(struct engine_embedded *e, struct err *err)
 {
     sqlite3 *db = store_read_db(e->store);
@@ -857,7 +877,7 @@ enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct
         e->config.lost_max = 5;
     e->items_tail = &e->items;
     e->timer = loop_timer_new(loop, on_timer, e);
-    if ((code = load(e, err))) {
+    if ((code = keep_order(store_read_db(store), err)) || (code = load(e, err))) {
         engine_embedded_free(e);
         return code;
     }

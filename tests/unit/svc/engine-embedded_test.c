@@ -2,6 +2,7 @@
  * whose runner goes. Nothing is timed: each test waits for what must come. */
 #include "svc/engine-embedded.h"
 
+#include "base/ulid.h"
 #include "world.h"
 
 enum { RUNS = 8, LEASE_MS = 60, REATTACH_MS = 25, LOST_MAX = 3 };
@@ -566,6 +567,23 @@ static void the_queue_outlives_the_engine(void **state)
     assert_string_equal(b->a.got[0], "r1"); /* in its order */
 }
 
+/* The clock was set back by a day while the server was down. */
+static void a_new_id_comes_after_those_of_the_store_whatever_the_clock_says(void **state)
+{
+    static const char newest[] = "aex-7zzzzzzzzy0000000000000zzz";
+    struct bench *b = *state;
+    char id[ULID_LEN + 1], next[ULID_LEN + 1];
+
+    submit(b, newest, "s1");
+    engine_embedded_free(b->e);
+    assert_int_equal(engine_embedded_new(b->w.loop, b->w.store, b->w.journal, NULL, &b->e, NULL),
+                     ERR_OK);
+    ulid_make(1000, id);
+    ulid_make(1000, next);
+    assert_true(strcmp(id, newest + 4) > 0 && strcmp(next, id) > 0);
+    assert_true(ulid_is_valid(next));
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_bench, close_bench)
 
 int main(void)
@@ -588,6 +606,7 @@ int main(void)
         TEST(a_drain_tells_runners_gives_nothing_more_and_waits_for_them),
         TEST(a_drain_does_not_wait_longer_than_its_grace),
         TEST(the_queue_outlives_the_engine),
+        TEST(a_new_id_comes_after_those_of_the_store_whatever_the_clock_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
