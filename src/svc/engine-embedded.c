@@ -49,7 +49,7 @@ struct engine_embedded {
     struct engine_embedded_config config;
     struct item *items, **items_tail; /* owned */
     struct map by_id;                 /* execution id → struct item */
-    struct map by_session;            /* session id → its first open item: only that one may run */
+    struct map by_session; /* session id → its first open item: only that one may run */
     struct engine_embedded_runner *runners;
     engine_embedded_need_fn *on_need;
     void *need_arg;
