@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "platform/loop.h"
 #include "platform/rpc-server.h"
+#include "platform/tls.h"
 #include "wire/h2.h"
 
 struct rpc_conns;
@@ -15,13 +16,18 @@ struct rpc_conns;
 struct rpc_conns *rpc_conns_new(struct loop *loop, const struct rpc_limits *limits,
                                 const struct h2_events *events, loop_fn *none, void *arg);
 void rpc_conns_free(struct rpc_conns *s);
-void rpc_conns_listen(struct rpc_conns *s, int take_fd, unsigned gates);
+/* tls: borrowed until the connections are freed; NULL: cleartext. */
+void rpc_conns_listen(struct rpc_conns *s, int take_fd, unsigned gates,
+                      const struct tls_context *tls);
 void rpc_conns_drain(struct rpc_conns *s); /* no new connections or calls */
 void rpc_conns_close_all(struct rpc_conns *s);
 unsigned rpc_conns_count(const struct rpc_conns *s);
 
 void rpc_conn_touch(struct h2_stream *stream); /* something waits to be sent */
 unsigned rpc_conn_gates(const struct h2_stream *stream);
+void rpc_conn_close(struct h2_stream *stream);           /* the whole connection, soon */
+bool rpc_conn_lacks_tls(const struct h2_stream *stream); /* cleartext on a port with TLS */
+bool rpc_conn_is_tcp(const struct h2_stream *stream);
 bool rpc_conn_is_foreign(const struct h2_stream *stream);
 bool rpc_conn_uid(const struct h2_stream *stream, uid_t *ret);
 
