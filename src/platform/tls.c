@@ -114,8 +114,6 @@ static enum err_code use_key(struct tls_context *c, const char *path, struct err
 
 static enum err_code readable(const char *what, const char *path, struct err *err)
 {
-    OWN_FD int fd = -1;
-
     if (access(path, R_OK) == 0)
         return ERR_OK;
     return err_sys(err, errno, "cannot read the %s '%.300s'", what, path);
