@@ -153,7 +153,7 @@ static void open_world(struct world *w, const char *client_ca)
     static const struct rpc_service service = {.name = "test.Echo", .methods = methods};
     char cert[96], key[96], ca[96];
     struct err err;
-    int fd;
+    int fd = -1;
 
     *w = (struct world){.loop = loop_new()};
     (void)str_format(cert, sizeof cert, "%s/server.pem", dir);
