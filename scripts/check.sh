@@ -150,6 +150,7 @@ if [ $quick = no ]; then
     py_tests cli tests/cli
     py_tests e2e tests/e2e
     py_tests crash tests/crash
+    one soak scripts/soak.sh --cycles 8
     one bench scripts/bench.sh --short
     one demo scripts/demo.sh
 fi

@@ -145,11 +145,19 @@ def kinds(events):
 
 
 def check_journal(events):
-    """Contiguous, one end, one tool_finished for each call."""
+    """Contiguous, one end, one tool_finished for each call, and that before the next turn."""
     log = journaled(events)
     assert [e["seq"] for e in log] == list(range(1, len(log) + 1))
     terminal = [e["kind"] for e in log if e["kind"] in ("completed", "failed", "cancelled")]
     assert len(terminal) == 1 and log[-1]["kind"] == terminal[0]
     finished = [e["callId"] for e in log if e["kind"] == "tool_finished"]
     assert len(finished) == len(set(finished))
+    open_calls = set()
+    for e in log:
+        if e["kind"] == "turn_started":
+            assert not open_calls, (e, open_calls)
+        elif e["kind"] == "turn_finished":
+            open_calls = {c["callId"] for c in e["toolCalls"]}
+        elif e["kind"] == "tool_finished":
+            open_calls.remove(e["callId"])
     return log

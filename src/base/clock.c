@@ -1,8 +1,11 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+enum { SET_MS = 2000 }; /* clocks drift apart by less; what is more was done to one of them */
 
 static int64_t read_ms(clockid_t id)
 {
@@ -20,6 +23,19 @@ int64_t clock_mono_ms(void)
 int64_t clock_wall_ms(void)
 {
     return read_ms(CLOCK_REALTIME);
+}
+
+struct clock_mark clock_mark_now(void)
+{
+    return (struct clock_mark){clock_wall_ms(), read_ms(CLOCK_BOOTTIME)};
+}
+
+int64_t clock_mark_wall_ms(const struct clock_mark *m)
+{
+    struct clock_mark now = clock_mark_now();
+    int64_t today = now.wall_ms - (now.boot_ms - m->boot_ms);
+
+    return llabs(today - m->wall_ms) < SET_MS ? m->wall_ms : today;
 }
 
 void clock_format(int64_t wall_ms, char ret[CLOCK_TEXT])

@@ -19,7 +19,8 @@ static void fill_random(uint8_t *p, size_t n)
     p[0] &= 0x7f; /* room to count up */
 }
 
-static void next_random(int64_t ms, uint8_t ret[10])
+/* Returns the time of the id: never less than that of the one before, whatever the clock does. */
+static int64_t next_random(int64_t ms, uint8_t ret[10])
 {
     pthread_mutex_lock(&last_lock);
     if (ms > last_ms) {
@@ -30,15 +31,16 @@ static void next_random(int64_t ms, uint8_t ret[10])
             ;
     }
     memcpy(ret, last_random, 10);
+    ms = last_ms;
     pthread_mutex_unlock(&last_lock);
+    return ms;
 }
 
 void ulid_make(int64_t wall_ms, char ret[ULID_LEN + 1])
 {
     uint8_t r[10];
-    uint64_t ms = (uint64_t)wall_ms & 0xffffffffffffULL;
+    uint64_t ms = (uint64_t)next_random(wall_ms, r) & 0xffffffffffffULL;
 
-    next_random(wall_ms, r);
     for (int i = 9; i >= 0; i--, ms >>= 5)
         ret[i] = alphabet[ms & 31];
     for (int half = 0; half < 2; half++) { /* 40 bits are 8 characters */

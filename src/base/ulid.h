@@ -1,6 +1,7 @@
 /* ulid.h — 26 lower-case Crockford base32 characters: 48 bits of time, 80 random bits
- * (github.com/ulid/spec). Ids sort by creation time; within one process and millisecond the
- * random part counts up, so they sort there too. Thread-safe. */
+ * (github.com/ulid/spec). Ids sort by creation time; within one process also
+ * inside a millisecond (the random part counts up) and when the clock is set back (the last time
+ * stays). Thread-safe. */
 #ifndef BASE_ULID_H
 #define BASE_ULID_H
 

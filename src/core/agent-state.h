@@ -40,7 +40,9 @@ struct agent {
     const Exec__CancelRequested *cancel_requested; /* NULL: not */
     bool over;
     int64_t tokens;
-    int64_t claimed_ms;              /* first claim; 0: none seen */
+    int64_t claimed_ms;              /* last claim; 0: none seen */
+    int64_t last_ms;                 /* last event of that claim */
+    int64_t spent_ms;                /* in the claims before it */
     uint32_t empty_turns, cut_turns; /* in a row */
     size_t tool_results;             /* tools that ran, or may have */
     struct map call_ids;             /* every call id so far */

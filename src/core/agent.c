@@ -145,16 +145,26 @@ static enum err_code fold_tool(struct agent *a, const Exec__Event *e, struct err
     return ERR_OK;
 }
 
+/* Told by the runner's clock, which does not jump within a claim. */
+static bool is_runners(const Exec__Event *e)
+{
+    return e->kind_case != EXEC__EVENT__KIND_SUBMITTED &&
+           e->kind_case != EXEC__EVENT__KIND_CLAIMED &&
+           e->kind_case != EXEC__EVENT__KIND_CANCEL_REQUESTED;
+}
+
 /* Takes e into the state; the list of events owns it already. */
 static enum err_code fold(struct agent *a, const Exec__Event *e, struct err *err)
 {
+    if (is_runners(e) && e->at_ms > a->last_ms)
+        a->last_ms = e->at_ms;
     switch (e->kind_case) {
     case EXEC__EVENT__KIND_SUBMITTED:
         a->submitted = e->submitted;
         break;
     case EXEC__EVENT__KIND_CLAIMED:
-        if (!a->claimed_ms)
-            a->claimed_ms = e->at_ms;
+        a->spent_ms += a->last_ms - a->claimed_ms;
+        a->claimed_ms = a->last_ms = e->at_ms;
         break;
     case EXEC__EVENT__KIND_TURN_STARTED:
         if (has_open_calls(a))
@@ -731,7 +741,7 @@ static void on_start(struct agent *a, int64_t now_ms)
 {
     a->started = true;
     if (!a->claimed_ms)
-        a->claimed_ms = now_ms;
+        a->claimed_ms = a->last_ms = now_ms;
     if (a->over || a->cancel_requested || (!a->turn_open && !a->last_turn))
         return;
     append_notice(a, "the runner was replaced; the run goes on from its last complete step",
@@ -845,6 +855,7 @@ bool agent_is_over(const struct agent *a)
 
 int64_t agent_deadline_ms(const struct agent *a)
 {
-    return a->max_duration_ms && !a->over && a->claimed_ms ? a->claimed_ms + a->max_duration_ms
-                                                           : INT64_MAX;
+    return a->max_duration_ms && !a->over && a->claimed_ms
+               ? a->claimed_ms + a->max_duration_ms - a->spent_ms
+               : INT64_MAX;
 }

@@ -40,12 +40,12 @@ struct agent_config {
     const char *provider; /* for turn_started */
     const char *model;
     uint64_t epoch;
-    uint32_t max_turns;                   /* 0: none */
-    int64_t max_tokens;                   /* 0: none */
-    int64_t max_duration_ms;              /* 0: none; counted from the first claim */
-    int64_t context_tokens;               /* 0: not known */
-    int64_t max_output_tokens;            /* 0: not known; kept free of the context */
-    size_t overhead_bytes;                /* system prompt and tool schemas, for the estimate */
+    uint32_t max_turns;        /* 0: none */
+    int64_t max_tokens;        /* 0: none */
+    int64_t max_duration_ms;   /* 0: none; of work, without the time between two claims */
+    int64_t context_tokens;    /* 0: not known */
+    int64_t max_output_tokens; /* 0: not known; kept free of the context */
+    size_t overhead_bytes;     /* system prompt and tool schemas, for the estimate */
     const struct agent_exchange *history; /* oldest first */
     size_t history_count;
 };

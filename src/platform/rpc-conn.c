@@ -482,15 +482,29 @@ void rpc_conns_listen(struct rpc_conns *s, int take_fd, unsigned gates,
     s->listeners = ln;
 }
 
+static void close_first(struct listener **at)
+{
+    struct listener *ln = *at;
+
+    *at = ln->next;
+    loop_io_free(ln->io);
+    close(ln->fd);
+    free(ln);
+}
+
+void rpc_conns_unlisten(struct rpc_conns *s, int fd)
+{
+    for (struct listener **at = &s->listeners; *at; at = &(*at)->next)
+        if ((*at)->fd == fd) {
+            close_first(at);
+            return;
+        }
+}
+
 static void close_listeners(struct rpc_conns *s)
 {
-    while (s->listeners) {
-        struct listener *ln = s->listeners;
-        s->listeners = ln->next;
-        loop_io_free(ln->io);
-        close(ln->fd);
-        free(ln);
-    }
+    while (s->listeners)
+        close_first(&s->listeners);
 }
 
 void rpc_conns_drain(struct rpc_conns *s)

@@ -19,6 +19,8 @@ void rpc_conns_free(struct rpc_conns *s);
 /* tls: borrowed until the connections are freed; NULL: cleartext. */
 void rpc_conns_listen(struct rpc_conns *s, int take_fd, unsigned gates,
                       const struct tls_context *tls);
+/* Closes it; the connections that came by it stay. */
+void rpc_conns_unlisten(struct rpc_conns *s, int fd);
 void rpc_conns_drain(struct rpc_conns *s); /* no new connections or calls */
 void rpc_conns_close_all(struct rpc_conns *s);
 unsigned rpc_conns_count(const struct rpc_conns *s);

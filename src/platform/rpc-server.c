@@ -571,6 +571,11 @@ void rpc_server_set_token(struct rpc_server *s, const char *token)
     s->token = str_is_empty(token) ? NULL : mem_str(token);
 }
 
+void rpc_server_unlisten(struct rpc_server *s, int fd)
+{
+    rpc_conns_unlisten(s->conns, fd);
+}
+
 unsigned rpc_server_connections(const struct rpc_server *s)
 {
     return rpc_conns_count(s->conns);

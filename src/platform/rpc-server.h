@@ -84,6 +84,8 @@ void rpc_server_listen_tls(struct rpc_server *s, int take_fd, unsigned gates,
 /* From here on each call over TCP needs "authorization: Bearer TOKEN", but for open services. NULL:
  * none. Copied. */
 void rpc_server_set_token(struct rpc_server *s, const char *token);
+/* Closes it; the connections that came by it stay. */
+void rpc_server_unlisten(struct rpc_server *s, int fd);
 
 /* Services are on gate 1 unless restricted: */
 void rpc_server_restrict(struct rpc_server *s, const char *service, unsigned gates);

@@ -28,7 +28,9 @@ enum {
     ABI_SCOPE = 6,
     FILE_SIZE_MAX_GIB = 4,
     OPEN_FILES_MAX = 4096,
-    PROCESSES_MAX = 512 /* above what the user runs already */
+    PROCESSES_MAX = 512, /* above what the user runs already, where nobody says another number */
+    KEPT_BACK = 8,       /* one in so many is for the runner itself */
+    FEW = 16             /* one in so many: so many more than at the start are nobody's flood */
 };
 
 static const char *const layer_names[SANDBOX_LAYERS] = {
@@ -268,8 +270,9 @@ static enum err_code limit(int what, rlim_t value, const char *name, struct err 
     return ERR_OK;
 }
 
-static enum err_code enter_limits(unsigned long running, struct err *err)
+static enum err_code enter_limits(const struct sandbox_tools *t, struct err *err)
 {
+    rlim_t processes = t->processes > 0 ? (rlim_t)t->processes : PROCESSES_MAX;
     enum err_code code = limit(RLIMIT_CORE, 0, "core files", err);
 
     if (!code)
@@ -277,10 +280,58 @@ static enum err_code enter_limits(unsigned long running, struct err *err)
     if (!code)
         code = limit(RLIMIT_NOFILE, OPEN_FILES_MAX, "open files", err);
     if (!code)
-        code = limit(RLIMIT_NPROC, running + PROCESSES_MAX, "processes", err);
+        code =
+            limit(RLIMIT_NPROC, t->running + processes - processes / KEPT_BACK, "processes", err);
+    if (!code && t->memory > 0)
+        code = limit(RLIMIT_DATA, (rlim_t)t->memory, "memory", err);
     if (!code)
         code = limit(RLIMIT_MEMLOCK, (rlim_t)8 << 20, "locked memory", err);
     return code ? code : limit(RLIMIT_MSGQUEUE, 0, "message queues", err);
+}
+
+/* Whether another process of this user would be one too many with that limit: the kernel is asked,
+ * as only it sees all of them. */
+static bool is_too_many(rlim_t soft, rlim_t hard)
+{
+    const struct rlimit r = {soft, hard};
+    pid_t pid;
+
+    if (setrlimit(RLIMIT_NPROC, &r) < 0)
+        return false;
+    pid = vfork();
+    if (pid == 0)
+        _exit(0);
+    if (pid > 0)
+        (void)waitpid(pid, NULL, 0);
+    return pid < 0;
+}
+
+void sandbox_share_processes(unsigned long running)
+{
+    struct rlimit r;
+    rlim_t low = running, high, hard;
+
+    if (getrlimit(RLIMIT_NPROC, &r) < 0 || r.rlim_max == RLIM_INFINITY || r.rlim_max <= running)
+        return;
+    hard = high = r.rlim_max;
+    if (is_too_many(running + (hard - running) / FEW, hard)) /* low: how many there are now */
+        for (low += (hard - running) / FEW; high - low > 1;) {
+            rlim_t middle = low + (high - low) / 2;
+
+            if (is_too_many(middle, hard))
+                low = middle;
+            else
+                high = middle;
+        }
+    r.rlim_cur = r.rlim_max = low + (hard - low + 1) / 2;
+    (void)setrlimit(RLIMIT_NPROC, &r);
+}
+
+void sandbox_offer_to_oom(void)
+{
+    OWN_FD int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    (void)!write(fd, "1000", 4);
 }
 
 /* What programs need to run, and nothing that tells about this user or machine. */
@@ -377,7 +428,7 @@ enum err_code sandbox_enter_tools(const struct sandbox_report *r, const struct s
         .kind = SECCOMP_FILTER_TOOL, .tcp = tcp_of(t), .no_metadata = t->shares_uid && !t->in_jail};
     enum err_code code;
 
-    code = enter_limits(t->running, err);
+    code = enter_limits(t, err);
     if (code)
         return err_wrap(err, ERR_SANDBOX, "limits");
     sandbox_drop_caps();

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -65,6 +66,8 @@ struct sandbox_tools {
     enum sandbox_egress egress;
     unsigned proxy_port;   /* of SANDBOX_EGRESS_PROXY */
     unsigned long running; /* sandbox_count_threads before the jail hid them */
+    int64_t processes;     /* of all tools of this user together, above those; 0: 512 */
+    int64_t memory;        /* bytes of one process; 0: something else limits it (a container) */
     bool in_jail;          /* /proc, /dev/shm and /tmp are its own (jail.h) */
     bool shares_uid;       /* other things of this user are in reach of its path names */
 };
@@ -72,6 +75,16 @@ struct sandbox_tools {
 /* Privileges are gone already. Applies every layer that r has as active. */
 MUST_CHECK enum err_code sandbox_enter_tools(const struct sandbox_report *r,
                                              const struct sandbox_tools *t, struct err *err);
+
+/* In a command's process before its program: half of the processes that the user may still have.
+ * So a command that takes all it can leaves as much again to the next one, of whichever session:
+ * the kernel counts a user's processes together. Asks the kernel by starting short-lived ones.
+ * running: as in struct sandbox_tools. */
+void sandbox_share_processes(unsigned long running);
+
+/* When memory runs out, in the machine or in a container, this process and its children go first.
+ * To be called before /proc is out of reach. */
+void sandbox_offer_to_oom(void);
 
 /* The worker: network yes; no file but CA bundles and resolver settings, no program, no process. */
 MUST_CHECK enum err_code sandbox_enter_worker(const struct sandbox_report *r, struct err *err);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
@@ -23,6 +24,7 @@
 #define AWAY_RETRY_MS 500 /* an engine that is restarted */
 #define AWAY_TRIES 20
 #define LIMIT_MOST 4096
+#define OOM_MS 1000        /* an end so soon after memory ran out is from that */
 #define LAST_WORDS_MS 2000 /* how long the output may take to end after the container has */
 
 struct container {
@@ -41,6 +43,7 @@ struct container {
     int archive; /* owned; -1 but while it is loaded */
     int last_percent;
     unsigned away;
+    int64_t oom_ms; /* when a process of it was last killed for memory; 0: not seen */
     bool created, loaded, up, wants_end, paused;
     bool blocked; /* it could not run, or was taken away; c->why is the reason */
     bool ended;   /* only its last words are waited for */
@@ -199,12 +202,19 @@ static int64_t read_tail(struct container *c)
 
 static void follow(struct container *c, bool adopted);
 
+/* Engines remember for good that a process of it, any tool, was killed for memory. */
+static bool is_oom(const struct container *c, const json_t *state, int code)
+{
+    return json_is_true(json_object_get(state, "OOMKilled")) && code != 0 &&
+           (!c->oom_ms || clock_mono_ms() - c->oom_ms < OOM_MS);
+}
+
 static void describe_exit(struct container *c, const json_t *state)
 {
     int code = (int)json_integer_value(json_object_get(state, "ExitCode"));
     const char *why = json_string_value(json_object_get(state, "Error"));
 
-    if (json_is_true(json_object_get(state, "OOMKilled")))
+    if (is_oom(c, state, code))
         err_hint(&c->why,
                  err_set(&c->why, ERR_OK, "out of memory: it had more than %lld MiB",
                          (long long)(c->config.spec.memory >> 20)),
@@ -313,6 +323,12 @@ static void on_event(const json_t *event, void *arg)
         set_paused(c, true);
     else if (str_eq(action, "unpause"))
         set_paused(c, false);
+    else if (str_eq(action, "oom")) {
+        c->oom_ms = clock_mono_ms();
+        log_warn("memory ran out in the runner's container and a process of it was killed", "id",
+                 c->id, "limit_mib", log_int(c->config.spec.memory >> 20), "hint",
+                 "stigmer config set runner.memory SIZE");
+    }
 }
 
 /* The stream breaks with the engine, and so does the wait: it is that one's end that counts. */
@@ -622,6 +638,7 @@ static void start(struct runner_backend *b)
     c->why = (struct err){0};
     c->loaded = c->wants_end = c->is_left = false;
     c->away = 0;
+    c->oom_ms = 0;
     c->step = docker_ping(c->docker, on_ping, c);
 }
 

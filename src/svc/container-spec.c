@@ -10,7 +10,7 @@
 #define LABEL_DIGEST "ai.stigmer.digest"
 #define LABEL_COMPONENT "ai.stigmer.component"
 #define MOUNTED_RUNNER "/.stigmer/agent-runner"
-#define TMP_OPTIONS "rw,exec,nosuid,nodev,mode=1777"
+#define TMP_OPTIONS "rw,exec,nosuid,nodev,mode=1777,size=%lld"
 #define API_START_INTERVAL 44 /* Docker 25: asks more often until it is healthy */
 #define SECOND ((json_int_t)1000000000)
 
@@ -51,13 +51,18 @@ static json_t *ulimit(const char *name, int64_t n)
 
 static json_t *host_config(const struct container_spec *s, bool foreign)
 {
-    json_t *h = json_pack(
+    char tmp[96];
+    json_t *h;
+
+    /* Its content counts as the container's memory, and no kill frees it. */
+    (void)str_format(tmp, sizeof tmp, TMP_OPTIONS, (long long)s->memory / 2);
+    h = json_pack(
         "{s:s,s:b,s:[s],s:[sss],s:[s],s:I,s:I,s:I,s:o,s:{s:s},s:{s:s,s:{s:o,s:o}},s:{s:s}}",
         "NetworkMode", s->network, "ReadonlyRootfs", 1, "CapDrop", "ALL", "CapAdd", "SETUID",
         "SETGID", "KILL", "SecurityOpt", "no-new-privileges", "Memory", (json_int_t)s->memory,
         "MemorySwap", (json_int_t)s->memory, "PidsLimit", (json_int_t)s->pids, "Mounts",
-        mounts(s, foreign), "Tmpfs", "/tmp", TMP_OPTIONS, "LogConfig", "Type", "json-file",
-        "Config", "max-size", text_of(s->log_max_size), "max-file", text_of(s->log_max_files),
+        mounts(s, foreign), "Tmpfs", "/tmp", tmp, "LogConfig", "Type", "json-file", "Config",
+        "max-size", text_of(s->log_max_size), "max-file", text_of(s->log_max_files),
         "RestartPolicy", "Name", "no");
 
     if (s->cpus > 0)

@@ -48,7 +48,7 @@ struct engine_embedded {
     struct engine_embedded_config config;
     struct item *items, **items_tail; /* owned */
     struct map by_id;                 /* execution id → struct item */
-    struct map by_session;            /* session id → the item that runs */
+    struct map by_session; /* session id → its first open item: only that one may run */
     struct engine_embedded_runner *runners;
     engine_embedded_need_fn *on_need;
     void *need_arg;
@@ -89,6 +89,8 @@ static struct item *add_item(struct engine_embedded *e, const char *id, const ch
     *e->items_tail = it;
     e->items_tail = &it->next;
     map_put(&e->by_id, id, it);
+    if (!map_get(&e->by_session, session_id))
+        map_put(&e->by_session, session_id, it);
     return it;
 }
 
@@ -97,8 +99,22 @@ static void release_slot(struct item *it)
     if (it->runner)
         it->runner->used--;
     it->runner = NULL;
-    if (map_get(&it->engine->by_session, it->session_id) == it)
-        map_remove(&it->engine->by_session, it->session_id);
+}
+
+/* it goes: the next of its session, in the order they were submitted, is the first now. */
+static void pass_turn(struct item *it)
+{
+    struct map *m = &it->engine->by_session;
+    struct item *next = it->next;
+
+    if (map_get(m, it->session_id) != it)
+        return;
+    while (next && !str_eq(next->session_id, it->session_id))
+        next = next->next;
+    if (next)
+        map_put(m, it->session_id, next);
+    else
+        map_remove(m, it->session_id);
 }
 
 static void free_item(struct item *it)
@@ -117,6 +133,7 @@ static void drop_item(struct item *it)
     struct engine_embedded *e = it->engine;
 
     release_slot(it);
+    pass_turn(it);
     map_remove(&e->by_id, it->id);
     for (struct item **p = &e->items; *p; p = &(*p)->next)
         if (*p == it) {
@@ -410,7 +427,6 @@ static void assign(struct item *it, struct engine_embedded_runner *r)
     r->used++;
     set_owned(&it->runner_id, r->id);
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
-    map_put(&e->by_session, it->session_id, it);
     log_debug("execution assigned", "run", it->id, "runner", r->id);
     r->ops.assign(it->id, r->arg);
 }
@@ -430,7 +446,7 @@ static void pump_once(struct engine_embedded *e)
         } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && it->cancel_by) {
             close_cancelled(it);
         } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && !e->draining &&
-                   !map_get(&e->by_session, it->session_id)) {
+                   map_get(&e->by_session, it->session_id) == it) {
             if ((r = free_runner(e, it)))
                 assign(it, r);
             else if (it->folder && e->on_need && !anyone_reaches(e, it))
@@ -589,7 +605,6 @@ static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
         it->runner = r;
         r->used++;
     }
-    map_put(&e->by_session, it->session_id, it);
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
     if (it->cancel_by)
         r->ops.cancel(it->id, it->cancel_reason, r->arg);
@@ -811,7 +826,6 @@ static enum err_code load(struct engine_embedded *e, struct err *err)
             it->state = ITEM_CLAIMED;
             it->runner_id = mem_str((const char *)sqlite3_column_text(st, 4));
             it->deadline = until;
-            map_put(&e->by_session, it->session_id, it);
         }
     }
     if (rc != SQLITE_DONE)

@@ -7,7 +7,8 @@
  * - A lease is extended by the runner's heartbeats. When the runner's stream closes, the lease ends
  *   after reattach_ms: a server restart or a short break of the connection costs nothing, because
  *   the runner comes back with a list of what it holds.
- * - Two executions of one session never run at once: they share a workspace and a history.
+ * - Two executions of one session never run at once: they share a workspace and a history. They
+ *   run in the order they were submitted: one whose runner is lost keeps its place.
  * - Cancel: the wish is written to the execution's row first. If a runner holds the execution it
  *   is told and writes cancel_requested and cancelled itself, in sequence; if none does, or the
  *   runner dies over it, the engine writes them. So a cancel is never lost and never races an

@@ -48,6 +48,8 @@ struct run {
     struct retry_policy policy;
     unsigned calls_made; /* for this turn */
     int64_t first_call_ms;
+    int64_t begun_wall_ms; /* its events' time goes on from that of its claim, the server's, */
+    int64_t begun_ms;      /* by the loop's clock: wall clocks differ, and jump */
     bool pumping, finished, parking, told, dead, later_due;
 };
 
@@ -63,9 +65,14 @@ const char *run_session(const struct run *r)
     return r->session;
 }
 
+static int64_t now_of(const struct run *r)
+{
+    return r->begun_wall_ms + loop_now_ms(r->env.loop) - r->begun_ms;
+}
+
 static void step(struct run *r, const struct agent_input *in)
 {
-    agent_step(r->agent, in, clock_wall_ms());
+    agent_step(r->agent, in, now_of(r));
     pump(r);
 }
 
@@ -570,10 +577,18 @@ static struct agent *agent_of(const struct run *r, const Runner__ClaimResponse *
 
 static void start_deadline(struct run *r)
 {
-    int64_t at = agent_deadline_ms(r->agent), now = clock_wall_ms();
+    int64_t at = agent_deadline_ms(r->agent), now = now_of(r);
 
     if (at != INT64_MAX)
         loop_timer_in(r->deadline, at > now ? at - now : 0);
+}
+
+static int64_t claimed_at(const Runner__ClaimResponse *c)
+{
+    for (size_t i = c->n_journal; i-- > 0;)
+        if (c->journal[i]->kind_case == EXEC__EVENT__KIND_CLAIMED)
+            return c->journal[i]->at_ms;
+    return clock_wall_ms();
 }
 
 enum err_code run_new(const struct run_env *env, const Runner__ClaimResponse *claim,
@@ -586,6 +601,8 @@ enum err_code run_new(const struct run_env *env, const Runner__ClaimResponse *cl
     r->over = over;
     r->arg = arg;
     r->policy = retry_policy_default();
+    r->begun_wall_ms = claimed_at(claim);
+    r->begun_ms = loop_now_ms(env->loop);
     copy_claim(r, claim);
     let_out(r);
     r->agent = agent_of(r, claim);

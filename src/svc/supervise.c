@@ -16,7 +16,7 @@ struct supervise {
     struct loop_timer *timer;       /* owned */
     struct supervise_events events;
     struct err last; /* why it last ended */
-    int64_t since_wall_ms;
+    struct clock_mark since;
     bool started, attached; /* both make it ready: a runner that was found again attaches early */
     bool dead;              /* freed inside a callback; memory stays until the turn ends */
 };
@@ -41,7 +41,7 @@ static void feed(struct supervise *s, enum unit_event ev)
         s->backend->ops->kill(s->backend);
     if (s->unit.state == before)
         return;
-    s->since_wall_ms = clock_wall_ms();
+    s->since = clock_mark_now();
     log_info("runner state", "runner", s->name, "state", unit_state_name(s->unit.state));
     if (s->events.on_change)
         s->events.on_change(s->unit.state, s->events.arg);
@@ -132,7 +132,7 @@ struct supervise *supervise_new(struct loop *loop, const char *name,
     s->loop = loop;
     s->backend = take_backend;
     s->events = *events;
-    s->since_wall_ms = clock_wall_ms();
+    s->since = clock_mark_now();
     s->timer = loop_timer_new(loop, on_timer, s);
     s->backend->events = (struct runner_backend_events){on_progress, on_started, on_exited,
                                                         on_blocked,  on_trouble, s};
@@ -159,7 +159,7 @@ void supervise_ready(struct supervise *s)
 void supervise_report(const struct supervise *s, struct supervise_report *ret)
 {
     *ret = (struct supervise_report){.state = s->unit.state,
-                                     .since_wall_ms = s->since_wall_ms,
+                                     .since_wall_ms = clock_mark_wall_ms(&s->since),
                                      .restarts = s->unit.total,
                                      .last_exit = s->last.msg,
                                      .last_code = s->last.code,

@@ -57,6 +57,8 @@ struct toolhosts {
     struct loop *loop; /* borrowed */
     int launcher_fd;   /* borrowed; -1 once the launcher is gone */
     struct loop_io *launcher_io;
+    loop_fn *on_gone;
+    void *gone_arg;
     struct host *hosts;            /* owned */
     struct toolhost_call *refused; /* owned */
     struct loop_timer *refusing;   /* answers them, outside of toolhost_start */
@@ -177,7 +179,8 @@ static void host_failed(struct host *h, const char *what)
     answer_lost(h, TOOLHOST_ERROR, what);
 }
 
-/* Without a launcher nothing opens. The answers come later: this runs inside toolhost_start. */
+/* A launcher that does not take requests: the answers come later, this runs inside
+ * toolhost_start. */
 static void refuse_calls(struct host *h, const char *what)
 {
     struct toolhost_call **list = &h->calls, *c;
@@ -197,16 +200,31 @@ static void refuse_calls(struct host *h, const char *what)
     loop_timer_in(h->all->refusing, 0);
 }
 
+/* Calls that wait for a host keep waiting: this process ends, and its runs go on elsewhere. */
+static void launcher_gone(struct toolhosts *t)
+{
+    log_error("the launcher is gone");
+    loop_io_free(t->launcher_io);
+    t->launcher_io = NULL;
+    t->launcher_fd = -1;
+    t->on_gone(t->gone_arg);
+}
+
 static void host_open(struct host *h)
 {
     char text[TOOLPROTO_DATAGRAM_MAX];
 
+    if (h->all->launcher_fd < 0)
+        return;
     h->serial = ++h->all->last_id;
     h->state = HOST_OPENING;
     (void)str_format(text, sizeof text, "open %" PRIu64 " %s %u", h->serial, h->folder,
                      h->all->port);
-    if (h->all->launcher_fd < 0 ||
-        send(h->all->launcher_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+    if (send(h->all->launcher_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+        return;
+    if (errno == EPIPE || errno == ECONNRESET)
+        launcher_gone(h->all);
+    else
         refuse_calls(h, "the sandbox cannot be started: the launcher does not answer");
 }
 
@@ -355,19 +373,6 @@ static void on_answer(struct toolhosts *t, char *text, int fd)
     want_io(h);
 }
 
-static void launcher_gone(struct toolhosts *t)
-{
-    log_error("the launcher is gone");
-    loop_io_free(t->launcher_io);
-    t->launcher_io = NULL;
-    t->launcher_fd = -1;
-    for (struct host *h = t->hosts, *next; h; h = next) {
-        next = h->next;
-        if (h->state == HOST_OPENING)
-            host_failed(h, "the sandbox cannot be started: the launcher is gone");
-    }
-}
-
 static void on_launcher(int events, void *arg)
 {
     struct toolhosts *t = arg;
@@ -414,12 +419,14 @@ static void on_refusing(void *arg)
     }
 }
 
-struct toolhosts *toolhosts_new(struct loop *loop, int launcher_fd)
+struct toolhosts *toolhosts_new(struct loop *loop, int launcher_fd, loop_fn *on_gone, void *arg)
 {
     struct toolhosts *t = mem_new(sizeof *t);
 
     t->loop = loop;
     t->launcher_fd = launcher_fd;
+    t->on_gone = on_gone;
+    t->gone_arg = arg;
     t->launcher_io = loop_io_new(loop, launcher_fd, on_launcher, t);
     loop_io_want(t->launcher_io, LOOP_READ);
     t->refusing = loop_timer_new(loop, on_refusing, t);

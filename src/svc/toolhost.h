@@ -6,6 +6,8 @@
  *
  * A tool host that dies fails its open calls with TOOLHOST_UNKNOWN (an effect may have happened)
  * and is replaced on the next call. Bad arguments are results the model reads, not errors here.
+ * Without its launcher a worker is at its end: what reaches no host then is not answered, since a
+ * next runner can do it, and an error would be the last word on it.
  * Threads: the loop's thread. */
 #ifndef SVC_TOOLHOST_H
 #define SVC_TOOLHOST_H
@@ -41,8 +43,9 @@ struct toolhost_request {
 typedef void toolhost_done_fn(enum toolhost_outcome outcome, const char *text, size_t len,
                               void *arg);
 
-/* launcher_fd: the worker's end of the socket to the launcher; borrowed. */
-struct toolhosts *toolhosts_new(struct loop *loop, int launcher_fd);
+/* launcher_fd: the worker's end of the socket to the launcher; borrowed. on_gone: the launcher has
+ * ended; called once, also from within toolhost_start. */
+struct toolhosts *toolhosts_new(struct loop *loop, int launcher_fd, loop_fn *on_gone, void *arg);
 void toolhosts_free(struct toolhosts *t);
 
 /* The one TCP port of this machine that hosts opened from now on may connect to; 0: none. */

@@ -23,6 +23,7 @@ enum {
     CHUNK = 64 << 10,
     OUTPUTS_MAX = 10000,
     SEARCH_S = 60,
+    VMSTAT_MAX = 32 << 10,
     KILL_GRACE_MS = 10000, /* a keeper that has not ended by then is killed itself */
 };
 #define WHOLE_MAX ((uint64_t)16 << 20)
@@ -36,6 +37,7 @@ struct tools_exec {
     int64_t timeout_s;
     bool timed_out;
     bool search;
+    int64_t oom_kills; /* of the whole machine when it began; -1: not known */
     struct buf head;
     char *tail; /* owned ring of TAIL bytes; NULL until needed */
     uint64_t total;
@@ -80,32 +82,40 @@ static void sweep(pid_t shell, bool is_alone)
     }
 }
 
-static _Noreturn void run_shell(const struct tools_exec_command *cmd, int cwd_fd)
+static _Noreturn void run_shell(const struct tools *t, const struct tools_exec_command *cmd,
+                                int cwd_fd, pid_t keeper)
 {
     const char *const argv[] = {"sh", "-c", cmd->command, NULL};
     sigset_t none;
 
     (void)setsid();
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != keeper) /* it died before the line above */
+        _exit(126);
     (void)sandbox_nest();
+    sandbox_share_processes(t->running);
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    if (fchdir(cwd_fd) < 0)
+    if (fchdir(cwd_fd) < 0) {
+        dprintf(2, "cannot enter the working directory: %s\n", strerror(errno));
         _exit(126);
+    }
     (void)close_range(3, ~0u, 0);
     (void)execve("/bin/sh", (char *const *)argv, cmd->env);
     dprintf(2, "cannot run /bin/sh: %s\n", strerror(errno));
     _exit(127);
 }
 
-/* The keeper of one command. SIGCHLD and SIGTERM are blocked since the host's start. */
-static _Noreturn void keep(const struct tools_exec_command *cmd, int cwd_fd, int status_fd)
+/* The keeper of one command. SIGCHLD and SIGTERM are blocked since the host's start. Its exit code
+ * is 0, or the errno of why it could not begin. */
+static _Noreturn void keep(const struct tools *t, const struct tools_exec_command *cmd, int cwd_fd,
+                           int status_fd)
 {
     bool is_alone = sandbox_nest() && kill(getppid(), 0) < 0 && errno == EPERM;
     int status = 0, seen;
     bool ended = false;
     sigset_t wanted;
-    pid_t shell, got;
+    pid_t self = getpid(), shell, got;
 
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     sigemptyset(&wanted);
@@ -113,9 +123,9 @@ static _Noreturn void keep(const struct tools_exec_command *cmd, int cwd_fd, int
     sigaddset(&wanted, SIGTERM);
     shell = fork();
     if (shell == 0)
-        run_shell(cmd, cwd_fd);
+        run_shell(t, cmd, cwd_fd, self);
     if (shell < 0)
-        _exit(1);
+        _exit(errno);
     while (!ended && sigwaitinfo(&wanted, NULL) != SIGTERM)
         while ((got = waitpid(-1, &seen, WNOHANG)) > 0)
             if (got == shell) {
@@ -163,13 +173,28 @@ static void enter_child(pid_t host, int out_fd, int *a, int *b)
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     if (getppid() != host || dup2(null, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0 ||
         dup3(high_a, A, O_CLOEXEC) < 0 || dup3(high_b, B, O_CLOEXEC) < 0)
-        _exit(1);
+        _exit(errno ? errno : EIO);
     (void)close_range(B + 1, ~0u, 0);
     *a = A;
     *b = B;
 }
 
 /* ---- in the host ------------------------------------------------------------------------- */
+
+/* How many processes the kernel has killed for memory, in this container or elsewhere. */
+static int64_t count_oom_kills(const struct tools *t)
+{
+    char text[VMSTAT_MAX];
+    size_t len = 0;
+    const char *at;
+
+    for (ssize_t n = 1; n > 0; len += (size_t)n) /* the kernel gives a page at once */
+        if ((n = pread(t->vmstat_fd, text + len, sizeof text - 1 - len, (off_t)len)) < 0)
+            return -1;
+    text[len] = '\0';
+    at = strstr(text, "\noom_kill ");
+    return at ? strtoll(at + strlen("\noom_kill "), NULL, 10) : -1;
+}
 
 static struct tools_exec *exec_new(const struct tools *t, int64_t timeout_s, int64_t now_ms)
 {
@@ -178,6 +203,7 @@ static struct tools_exec *exec_new(const struct tools *t, int64_t timeout_s, int
     x->tools = t;
     x->out_fd = x->status_fd = x->whole_fd = -1;
     x->timeout_s = timeout_s;
+    x->oom_kills = count_oom_kills(t);
     x->deadline_ms = now_ms + timeout_s * 1000;
     return x;
 }
@@ -216,7 +242,7 @@ enum err_code tools_exec_start(const struct tools *t, const struct tools_exec_co
     sys = errno;
     if (x->pid == 0) {
         enter_child(host, out[1], &cwd, &status[1]);
-        keep(cmd, cwd, status[1]);
+        keep(t, cmd, cwd, status[1]);
     }
     (void)close(out[1]);
     (void)close(status[1]);
@@ -435,6 +461,16 @@ static void put_output(const struct tools_exec *x, struct buf *out)
         buf_putc(out, '\n');
 }
 
+/* A child that ended before it began: nothing was run, and that is no result. */
+static bool did_not_begin(int wait_status, struct buf *out)
+{
+    int sys = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;
+
+    if (sys)
+        buf_printf(out, "cannot start a process: %s; nothing was run", strerror(sys));
+    return sys != 0;
+}
+
 static bool finish_search(struct tools_exec *x, int wait_status, struct buf *out)
 {
     if (x->head.len && WIFEXITED(wait_status)) {
@@ -448,12 +484,26 @@ static bool finish_search(struct tools_exec *x, int wait_status, struct buf *out
     return false;
 }
 
+/* A kill that is the kernel's own, and one for memory at that: the shell tells its child's by 137.
+ */
+static void put_oom(const struct tools_exec *x, int status, struct buf *out)
+{
+    bool killed = WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL
+                                      : WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGKILL;
+
+    if (killed && x->oom_kills >= 0 && count_oom_kills(x->tools) > x->oom_kills)
+        buf_puts(out, "the kernel killed it because memory ran out; use less memory at once, or "
+                      "ask for a larger runner.memory\n");
+}
+
 bool tools_exec_finish(struct tools_exec *x, int wait_status, struct buf *out)
 {
     int status = 0;
     bool told;
 
     drain(x);
+    if (did_not_begin(wait_status, out))
+        return false;
     if (x->search)
         return finish_search(x, wait_status, out);
     told = read(x->status_fd, &status, sizeof status) == (ssize_t)sizeof status;
@@ -467,5 +517,7 @@ bool tools_exec_finish(struct tools_exec *x, int wait_status, struct buf *out)
                    told && WIFSIGNALED(status) && sigabbrev_np(WTERMSIG(status))
                        ? sigabbrev_np(WTERMSIG(status))
                        : "KILL");
+    if (!x->timed_out)
+        put_oom(x, told ? status : W_EXITCODE(0, SIGKILL), out);
     return true;
 }

@@ -19,9 +19,12 @@
 #define TOOLS_OWN_FOLDER ".stigmer"         /* in the workspace: whole outputs, temporary files */
 
 struct tools {
-    int root_fd;      /* the workspace folder */
-    const char *root; /* its path, as the model sees it; borrowed */
-    const char *tmp;  /* borrowed */
+    int root_fd;           /* the workspace folder */
+    const char *root;      /* its path, as the model sees it; borrowed */
+    const char *tmp;       /* borrowed */
+    unsigned long running; /* threads of this user before the first tool */
+    int vmstat_fd; /* /proc/vmstat, opened before Landlock; -1: not known here. Not opened by
+                      path later: procfs forgets its inodes, and a rule with them */
 };
 
 /* tools-path.c: names. rel is relative to the root, "." for the root itself. */

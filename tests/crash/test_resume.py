@@ -59,12 +59,12 @@ def check_once(stack, events, killed):
     log = check_journal(events)
     assert log[-1]["kind"] == "completed", log[-1]
     assert log[-1]["answer"] == "All done."
-    unknown = [e["callId"] for e in log if e["kind"] == "tool_finished" and e.get("outcome") == "unknown"]
+    ends = [e for e in log if e["kind"] == "tool_finished"]
+    # A machine under load may refuse the tools' user a process: an error, and it says so.
+    told = [e["callId"] for e in ends if e["outcome"] == "unknown" or "nothing was run" in e["text"]]
     for name, prefix in (("one.txt", "a_"), ("two.txt", "b_")):
         ran = lines_of(stack, name)
-        told = any(c.startswith(prefix) for c in unknown)
-        ends = [e for e in log if e["kind"] == "tool_finished"]
-        assert ran == 1 or (ran == 0 and told), (name, ran, unknown, killed, ends, stack.logs())
+        assert ran == 1 or (ran == 0 and any(c.startswith(prefix) for c in told)), (name, ran, killed, ends, stack.logs())
 
 
 @pytest.mark.parametrize("number", range(1, 19))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -105,6 +106,11 @@ class Home:
     def status(self):
         return json.loads(self.ok("server", "status", "-o", "json"))
 
+    def look(self, name):
+        """The component as status tells it, whether all is well or not."""
+        text = self.stigmer("server", "status", "-o", "json").stdout
+        return next((c for c in json.loads(text)["components"] if c["name"] == name), None) if text else None
+
     def component(self, name):
         return next(c for c in self.status()["components"] if c["name"] == name)
 
@@ -129,6 +135,14 @@ class Home:
 def home(model):
     with Home(model) as h:
         yield h
+
+
+def until(wanted, seconds=60):
+    """Asks again and again until the answer is true; the answer."""
+    end = time.monotonic() + seconds
+    while not (got := wanted()):
+        assert time.monotonic() < end, "it never happened"
+    return got
 
 
 def started(events, name):

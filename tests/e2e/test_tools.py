@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -207,6 +208,83 @@ def test_the_launchers_end_is_everybodys(any_box, sig):
     assert running(marker) == []
 
 
+def tool_hosts(parent):
+    """The tool hosts' processes that are children of parent."""
+    found = []
+    for f in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            args = (f.parent / "cmdline").read_text().split("\0")
+            if args[1:2] == ["tool-host"] and int(f.read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                found.append(int(f.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def is_alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_a_tool_host_that_hangs_does_not_outlive_its_launcher(any_box):
+    """What it has not read yet would be done beside the next runner."""
+    marker = 600000 + os.getpid()
+    p = any_box.start()
+    p.stdin.write('{"name":"execute","args":{"command":"sleep %d"}}\n' % marker)
+    p.stdin.close()
+    deadline = time.monotonic() + 10
+    while not running(marker) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    hosts = tool_hosts(p.pid)
+    if any_box.mode in ("root", "user"):  # that one waits for the one inside the namespaces
+        hosts = tool_hosts(hosts[0])
+    assert len(hosts) == 1
+    os.kill(hosts[0], signal.SIGSTOP)
+    p.kill()
+    p.wait()
+    deadline = time.monotonic() + 10
+    while (is_alive(hosts[0]) or running(marker)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left = is_alive(hosts[0])
+    if left:
+        os.kill(hosts[0], signal.SIGKILL)
+    assert not left and running(marker) == []
+
+
+def test_an_ending_launcher_still_opens_hosts_for_calls_that_run(any_box):
+    """The worker ends when it is ready to; until then "no" would be the last word on a call."""
+    marker = 700000 + os.getpid()
+    p = any_box.start(preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))  # the worker inherits it
+    p.stdin.write('{"name":"execute","args":{"command":"sleep %d"},"cancelMs":1500}\n'
+                  '{"name":"execute","args":{"command":"echo late"},"session":"s2","wait":true}\n' % marker)
+    p.stdin.close()
+    deadline = time.monotonic() + 10
+    while not running(marker) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    p.send_signal(signal.SIGTERM)
+    out = p.stdout.read().splitlines()
+    p.wait()
+    assert json.loads(out[1]) == {"n": 1, "outcome": "result", "text": "late\nexit code 0\n"}
+
+
+@pytest.mark.parametrize("mode", [m for m in MODES if m.startswith("root")])
+def test_a_command_that_could_not_begin_is_an_error_and_no_result(mode):
+    """Two processes of the tools' user: the host and the command's keeper, and none for the command."""
+    folder = tempfile.mkdtemp(prefix="stigmer-tools-", dir="/var/tmp")
+    os.chmod(folder, 0o755)
+    try:
+        limited = Toolbox(folder, mode)
+        p = limited.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (2, 2)))
+        out, _ = p.communicate('{"name":"execute","args":{"command":"touch done"}}\n')
+        answer = json.loads(out)
+        assert answer["outcome"] == "error" and "cannot start a process" in answer["text"], answer
+        assert not (limited.workspace() / "done").exists()
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_a_dead_tool_host_makes_effects_unknown_and_is_replaced(any_box):
     marker = 500000 + os.getpid()
     p = any_box.start()
@@ -216,15 +294,7 @@ def test_a_dead_tool_host_makes_effects_unknown_and_is_replaced(any_box):
     deadline = time.monotonic() + 10
     while not running(marker) and time.monotonic() < deadline:
         time.sleep(0.01)
-    hosts = []
-    for f in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            args = (f.parent / "cmdline").read_text().split("\0")
-            parent = int(f.read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            continue
-        if args[1:2] == ["tool-host"] and parent == p.pid:
-            hosts.append(int(f.parent.name))
+    hosts = tool_hosts(p.pid)
     assert len(hosts) == 1
     os.kill(hosts[0], signal.SIGKILL)
     out = p.stdout.read().splitlines()

@@ -1,6 +1,7 @@
 """An OpenAI-compatible endpoint that follows a script. Which turn comes next is read from the
 request (how many assistant messages it has), so a run that is resumed gets what it needs."""
 import json
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,9 @@ def call(call_id, name, **arguments):
 
 
 class ScriptedModel:
-    """turns: a list of (text, [call…]); the last one is said for every later request.
+    """turns: a list of (text, [call…]); the last one is said for every later request. Or a function
+    that gives such a list for a run's message: then turns are counted from there, whatever the
+    session's earlier runs were.
     delay: seconds before the first byte. Every request body is kept in .requests."""
 
     def __init__(self, turns, delay=0.0):
@@ -28,8 +31,12 @@ class ScriptedModel:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 model.requests.append(body)
-                turn = sum(m["role"] == "assistant" for m in body["messages"])
-                text, calls = model.turns[min(turn, len(model.turns) - 1)]
+                turns, messages = model.turns, body["messages"]
+                if callable(turns):
+                    last = max(i for i, m in enumerate(messages) if m["role"] == "user")
+                    turns, messages = turns(messages[last]["content"]), messages[last:]
+                turn = sum(m["role"] == "assistant" for m in messages)
+                text, calls = turns[min(turn, len(turns) - 1)]
                 model.waiting += 1
                 time.sleep(model.delay)
                 model.waiting -= 1
@@ -56,6 +63,10 @@ class ScriptedModel:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 512
+
+            def handle_error(self, request, client_address):
+                if not isinstance(sys.exc_info()[1], ConnectionError):  # a runner that was killed
+                    super().handle_error(request, client_address)
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"

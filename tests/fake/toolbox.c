@@ -140,6 +140,11 @@ static void start_more(struct box *b)
         loop_quit(b->loop);
 }
 
+static void on_launcher_gone(void *arg)
+{
+    loop_quit(((struct box *)arg)->loop);
+}
+
 static void start_first(void *arg)
 {
     start_more(arg);
@@ -170,7 +175,7 @@ int worker_main(int argc, char **argv)
         json_array_append_new(b.calls, call);
     }
     free(line);
-    b.hosts = toolhosts_new(b.loop, LAUNCHER_FD);
+    b.hosts = toolhosts_new(b.loop, LAUNCHER_FD, on_launcher_gone, &b);
     loop_later(b.loop, start_first, &b);
     loop_run(b.loop);
     toolhosts_free(b.hosts);

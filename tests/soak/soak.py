@@ -11,45 +11,14 @@ import sys
 import tempfile
 import time
 
-sys.path[:0] = [os.path.join(os.path.dirname(__file__), d) for d in ("../e2e", "../fake")]
+sys.path[:0] = [os.path.join(os.path.dirname(__file__), d) for d in ("..", "../e2e", "../fake")]
 os.environ.setdefault("STIGMER_BUILD", "build/san")
+import leaks  # noqa: E402
 from homes import AGENT, Home  # noqa: E402
 from scripted_model import ScriptedModel, call  # noqa: E402
 
 TURNS = [("", [call("c1", "execute", command="echo one >> effects; sleep 0.2")]),
          ("", [call("c2", "execute", command="echo two >> effects; sleep 0.2")]), ("Done.", [])]
-
-
-def processes(home):
-    """Ours: the home stands in their arguments, or in the environment of a runner."""
-    found = set()
-    for p in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            line = (p / "cmdline").read_bytes()
-            if line.split(b"\0")[0].rsplit(b"/", 1)[-1] not in (b"stigmer-server", b"stigmer-keeper", b"agent-runner"):
-                continue
-            if home.dir.encode() in line + (p / "environ").read_bytes():
-                found.add(int(p.name))
-        except OSError:
-            pass
-    return found
-
-
-def containers(home):
-    r = subprocess.run(["docker", "ps", "-aq", "--filter", f"label=ai.stigmer.home={home.dir}"], capture_output=True, text=True)
-    return set(r.stdout.split())
-
-
-def key_folders(home):
-    """Named by a hash of the home (svc/keys.h): FNV-1a, 64 bits."""
-    h = 14695981039346656037
-    for byte in home.dir.encode():
-        h = (h ^ byte) * 1099511628211 % (1 << 64)
-    found = set()
-    for folder in ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), "/var/lib/stigmer"):
-        if os.path.isdir(folder):
-            found.update(f"{folder}/{n}" for n in os.listdir(folder) if f"{h:016x}" in n)
-    return found
 
 
 def descriptors(pid):
@@ -145,12 +114,8 @@ class Soak:
         self.cycles += 1
 
     def count_leaks(self):
-        left = {"processes": processes(self.home), "containers": containers(self.home), "keys": key_folders(self.home),
-                "run": {n for n in os.listdir(f"{self.home.dir}/data/run") if n not in ("runner", "start.lock")},
-                "sockets": set(os.listdir(f"{self.home.dir}/data/run/runner"))}
-        for what, found in left.items():
-            if found:
-                self.leaks.append(f"cycle {self.cycles}: {what}: {sorted(found)}")
+        for what, found in leaks.left(self.home.dir).items():
+            self.leaks.append(f"cycle {self.cycles}: {what}: {found}")
 
 
 def main():

@@ -160,7 +160,8 @@ static char **host_env(void)
 {
     static const char *const names[] = {"WORKSPACE_ROOT",         "STIGMER_SANDBOX_REPORT",
                                         "STIGMER_RUNNER_SESSION", "STIGMER_SANDBOX_REQUIRE",
-                                        "STIGMER_LOG_LEVEL",      "ASAN_OPTIONS"};
+                                        "STIGMER_LOG_LEVEL",      "STIGMER_TOOL_PROCESSES",
+                                        "STIGMER_TOOL_MEMORY",    "ASAN_OPTIONS"};
     char **env = mem_array(sizeof names / sizeof *names + 1, sizeof *env);
     size_t n = 0;
 
@@ -274,9 +275,11 @@ static void on_request(struct launcher *l)
         (void)kill(l->worker, SIGKILL);
         return;
     }
-    if (l->ending || start_host(l, folder, port, &fd, &err)) {
+    /* Also while all of us are ending: what an ending worker asks for is of a call that runs, and
+     * "no" would be the last word on it. */
+    if (start_host(l, folder, port, &fd, &err)) {
         (void)str_format(answer, sizeof answer, "failed %llu %.200s", (unsigned long long)serial,
-                         l->ending ? "the runner is ending" : err.msg);
+                         err.msg);
         reply(l, answer, -1);
         return;
     }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -30,6 +31,7 @@ struct host {
     uid_t uid;
     gid_t gid;
     int root_fd;
+    int vmstat_fd;
     char root[PATH_MAX];
     char tmp[PATH_MAX];
 };
@@ -169,8 +171,19 @@ static enum err_code find_workspace(struct host *h, struct err *err)
                : open_workspace(h, real, geteuid() == 0 && st.st_uid != 0 && h->in_container, err);
 }
 
+/* Another uid took away the launcher's hold on this process (launcher.c): with it, a host that
+ * hangs or is stopped would outlive its runner, and go on beside the next one. */
+static enum err_code follow_parent(pid_t parent, struct err *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
+        return err_sys(err, errno, "cannot follow the launcher");
+    return ERR_OK;
+}
+
 static enum err_code drop_root(const struct host *h, struct err *err)
 {
+    pid_t parent = getppid();
+
     if (geteuid() != 0)
         return ERR_OK;
     if (h->uid == 0) { /* a person's own folder that is root's: the name stays, its power goes */
@@ -182,7 +195,7 @@ static enum err_code drop_root(const struct host *h, struct err *err)
     if (setgroups(0, NULL) < 0 || setresgid(h->gid, h->gid, h->gid) < 0 ||
         setresuid(h->uid, h->uid, h->uid) < 0 || setuid(0) == 0)
         return err_sys(err, errno, "cannot become user %u", h->uid);
-    return ERR_OK;
+    return follow_parent(parent, err);
 }
 
 /* A folder of our own; one that somebody else has put there is refused. */
@@ -229,6 +242,36 @@ static void mark_own_folder(const struct host *h)
         (void)!write(fd, "*\n", 2);
 }
 
+/* Of the environment; 0: not set, or no number. */
+static int64_t number_of(const char *name)
+{
+    const char *text = getenv(name);
+    int64_t n = 0;
+
+    if (!str_is_empty(text) && str_to_int(text, 1, INT64_MAX, &n, NULL))
+        log_warn("not a number: a default counts", "name", name, "value", text);
+    return n;
+}
+
+/* Root's processes are not counted by any rlimit, so a person's own folder that is root's has the
+ * numbers of its process namespace as its limit (Linux 6.14; the kernel keeps 300 back). */
+static void limit_jail(const struct host *h, bool has_proc)
+{
+    enum { RESERVED = 300, DEFAULT = 512 };
+    OWN_FD int fd = has_proc ? open("/proc/sys/kernel/pid_max", O_WRONLY | O_CLOEXEC) : -1;
+    int64_t processes = number_of("STIGMER_TOOL_PROCESSES");
+    char text[24];
+
+    if (h->uid != 0)
+        return;
+    (void)str_format(text, sizeof text, "%lld",
+                     (long long)(RESERVED + (processes ? processes : DEFAULT)));
+    if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        log_warn("the number of a tool's processes has no limit here: the folder is root's, and "
+                 "this kernel counts no processes of a namespace",
+                 "workspace", h->folder);
+}
+
 static enum err_code enter_jail(struct host *h, struct err *err)
 {
     bool has_proc;
@@ -241,6 +284,7 @@ static enum err_code enter_jail(struct host *h, struct err *err)
     if (code)
         return code;
     h->in_jail = true;
+    limit_jail(h, has_proc);
     /* The old descriptor lies in the tree outside: ".." from it would lead there. */
     own_fd(&h->root_fd);
     h->root_fd = open(h->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -273,6 +317,8 @@ static enum err_code confine(struct host *h, struct err *err)
         .egress = h->report.egress,
         .proxy_port = h->port,
         .running = h->running,
+        .processes = number_of("STIGMER_TOOL_PROCESSES"),
+        .memory = number_of("STIGMER_TOOL_MEMORY"),
         .in_jail = h->in_jail,
         .shares_uid = !h->in_container && (h->report.missing[SANDBOX_UIDS][0] || h->is_own),
     };
@@ -291,7 +337,7 @@ static void tell_failure(const struct err *err)
 
 int tool_host_main(int argc, char **argv)
 {
-    struct host h = {.root_fd = -1};
+    struct host h = {.root_fd = -1, .vmstat_fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC)};
     struct err err = {0};
     int64_t port;
     enum err_code code;
@@ -303,6 +349,7 @@ int tool_host_main(int argc, char **argv)
     h.port = (unsigned)port;
     h.folder = argv[2];
     h.in_container = str_eq(argv[3], "container");
+    sandbox_offer_to_oom();
     code = sandbox_report_parse(getenv("STIGMER_SANDBOX_REPORT"), &h.report, &err);
     if (!code)
         code = confine(&h, &err);
@@ -312,7 +359,11 @@ int tool_host_main(int argc, char **argv)
         tell_failure(&err);
         return EXIT_SANDBOX;
     }
-    const struct tools tools = {.root_fd = h.root_fd, .root = h.root, .tmp = h.tmp};
+    const struct tools tools = {.root_fd = h.root_fd,
+                                .root = h.root,
+                                .tmp = h.tmp,
+                                .running = h.running,
+                                .vmstat_fd = h.vmstat_fd};
     code = tools_serve(&tools, LAUNCHER_FD, h.report.egress == SANDBOX_EGRESS_ALLOW, &err);
     if (code)
         log_error("a tool host ends", "workspace", h.folder, "error", err.msg);

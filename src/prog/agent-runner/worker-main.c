@@ -32,6 +32,7 @@ struct program {
     struct loop_timer *linger;
     bool ending;
     bool drained; /* nothing runs here any more */
+    bool orphan;  /* the launcher is gone: no tool can be run here any more */
 };
 
 /* glibc keeps an arena per thread and never trims by itself: a waiting runner should be small. */
@@ -104,6 +105,15 @@ static void on_drained(void *arg)
         loop_quit(p->loop);
     else
         loop_timer_in(p->linger, LINGER_MS);
+}
+
+/* The kernel ends this process then (launcher.c), but not at once. */
+static void on_launcher_gone(void *arg)
+{
+    struct program *p = arg;
+
+    p->orphan = true;
+    loop_quit(p->loop);
 }
 
 static void on_term(void *arg)
@@ -203,7 +213,7 @@ static enum err_code work(struct program *p, struct err *err)
         struct loop_signal *term = loop_signal_new(p->loop, SIGTERM, on_term, p);
         struct loop_signal *intr = loop_signal_new(p->loop, SIGINT, on_term, p);
         struct http *http = http_new(p->loop);
-        struct toolhosts *hosts = toolhosts_new(p->loop, LAUNCHER_FD);
+        struct toolhosts *hosts = toolhosts_new(p->loop, LAUNCHER_FD, on_launcher_gone, p);
 
         code = open_proxy(p, &report, hosts, err);
         if (!code)
@@ -223,6 +233,8 @@ static enum err_code work(struct program *p, struct err *err)
         loop_free(p->loop);
     }
     json_decref(keys);
+    if (!code && p->orphan && !p->ending)
+        code = err_set(err, ERR_UNAVAILABLE, "the launcher has ended before its worker");
     return code;
 }
 

@@ -176,6 +176,8 @@ static void take_control(struct keeper *k)
         text[n] = '\0';
         if (str_eq(text, "up"))
             k->was_up = true;
+        else if (str_eq(text, "pids"))
+            write_pids(k);
         else if (sscanf(text, "log %lld %d", &size, &files) == 2 && size > 0 && files > 0)
             logsink_limit(k->log, size, files);
     }

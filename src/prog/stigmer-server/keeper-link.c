@@ -80,6 +80,11 @@ void keeper_link_up(int fd)
     tell(fd, "up");
 }
 
+void keeper_link_pids(int fd)
+{
+    tell(fd, "pids");
+}
+
 void keeper_link_log(int fd, int64_t max_size, int max_files)
 {
     char text[64];

@@ -26,6 +26,7 @@ enum err_code keeper_link_become(const struct paths *paths, int once_fd, bool co
 /* fd: the socket to the keeper, or -1 for none (then there is no past and nobody is told). */
 void keeper_link_read(int fd, struct keeper_past *ret);
 void keeper_link_up(int fd);
+void keeper_link_pids(int fd); /* the pid file is gone: it is to write it again */
 void keeper_link_log(int fd, int64_t max_size, int max_files);
 
 #endif

@@ -93,17 +93,29 @@ static enum err_code listen_tcp(struct rpc_server *rpc, const struct config *con
 }
 
 static enum err_code listen_unix(struct rpc_server *rpc, const char *sockets, const char *name,
-                                 const char *path, mode_t mode, unsigned gates, struct err *err)
+                                 const char *path, mode_t mode, unsigned gates, int *ret_fd,
+                                 struct err *err)
 {
     char address[PATHS_MAX + 8];
-    int fd;
     enum err_code code;
 
     (void)str_format(address, sizeof address, "unix:%s", path);
-    if ((code = open_socket(sockets, name, AF_UNIX, address, mode, &fd, err)))
+    if ((code = open_socket(sockets, name, AF_UNIX, address, mode, ret_fd, err)))
         return code;
-    rpc_server_listen(rpc, fd, gates);
+    rpc_server_listen(rpc, *ret_fd, gates);
     return ERR_OK;
+}
+
+static enum err_code listen_api(struct rpc_server *rpc, const char *sockets,
+                                const struct paths *paths, int *ret_fd, struct err *err)
+{
+    return listen_unix(rpc, sockets, "api", paths->api_sock, 0600, RPC_GATE_API, ret_fd, err);
+}
+
+static enum err_code listen_runners(struct rpc_server *rpc, const struct paths *paths, int *ret_fd,
+                                    struct err *err)
+{
+    return listen_unix(rpc, NULL, NULL, paths->runner_sock, 0666, RPC_GATE_RUNNER, ret_fd, err);
 }
 
 enum err_code listeners_open(struct rpc_server *rpc, const struct config *config,
@@ -115,9 +127,22 @@ enum err_code listeners_open(struct rpc_server *rpc, const struct config *config
     if ((code = use_token(rpc, config, ret, err)) ||
         (code = listeners_tls(config, &ret->tls, err)) ||
         (code = listen_tcp(rpc, config, sockets, ret, err)) ||
-        (code = listen_unix(rpc, sockets, "api", paths->api_sock, 0600, RPC_GATE_API, err)))
+        (code = listen_api(rpc, sockets, paths, &ret->api_fd, err)))
         return code;
-    return listen_unix(rpc, NULL, NULL, paths->runner_sock, 0666, RPC_GATE_RUNNER, err);
+    return listen_runners(rpc, paths, &ret->runner_fd, err);
+}
+
+enum err_code listeners_restore(struct rpc_server *rpc, const struct paths *paths, const char *path,
+                                struct listeners *l, struct err *err)
+{
+    bool api = str_eq(path, paths->api_sock);
+    int *fd = api ? &l->api_fd : &l->runner_fd, old = *fd;
+    enum err_code code =
+        api ? listen_api(rpc, NULL, paths, fd, err) : listen_runners(rpc, paths, fd, err);
+
+    if (!code)
+        rpc_server_unlisten(rpc, old);
+    return code;
 }
 
 void listeners_done(struct listeners *l)

@@ -10,6 +10,7 @@
 
 struct listeners {
     struct tls_context *tls; /* owned; NULL: TCP is cleartext. Outlives the rpc server */
+    int api_fd, runner_fd;   /* the unix sockets; the rpc server's */
     bool has_token;
     char name[160]; /* of the TCP socket: "127.0.0.1:7234", "tls://0.0.0.0:7234" */
 };
@@ -18,6 +19,9 @@ struct listeners {
 MUST_CHECK enum err_code listeners_open(struct rpc_server *rpc, const struct config *config,
                                         const struct paths *paths, const char *sockets,
                                         struct listeners *ret, struct err *err);
+/* A unix socket whose file (path) is gone is made anew. What came by the old one stays. */
+MUST_CHECK enum err_code listeners_restore(struct rpc_server *rpc, const struct paths *paths,
+                                           const char *path, struct listeners *l, struct err *err);
 void listeners_done(struct listeners *l);
 
 /* The TLS of the settings; *ret NULL: they have none. */

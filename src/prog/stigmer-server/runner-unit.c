@@ -99,6 +99,7 @@ static void common_env(struct runner_unit *u)
     put(u, "STIGMER_LOG_LEVEL", config_get_str(u->o.config, CONFIG_SERVER_LOG_LEVEL));
     put(u, "STIGMER_SANDBOX_REQUIRE", config_get_str(u->o.config, CONFIG_SANDBOX_REQUIRE));
     put(u, "STIGMER_SANDBOX_EGRESS", config_egress(u->o.config));
+    put(u, "STIGMER_TOOL_PROCESSES", config_get_str(u->o.config, CONFIG_RUNNER_PIDS));
 }
 
 static enum err_code find_program(struct runner_unit *u, struct err *err)
@@ -121,7 +122,7 @@ static enum err_code find_program(struct runner_unit *u, struct err *err)
 static enum err_code process_backend(struct runner_unit *u, struct runner_backend **ret,
                                      struct err *err)
 {
-    char address[ENV_TEXT];
+    char address[ENV_TEXT], memory[24];
     struct backend_process_config c;
     enum err_code code = find_program(u, err);
 
@@ -132,6 +133,9 @@ static enum err_code process_backend(struct runner_unit *u, struct runner_backen
     put(u, "STIGMER_BACKEND_ENDPOINT", address);
     put(u, "WORKSPACE_ROOT", u->o.paths->workspace);
     put(u, "STIGMER_HOST_PATHS", "1");
+    (void)str_format(memory, sizeof memory, "%lld",
+                     (long long)config_get_size(u->o.config, CONFIG_RUNNER_MEMORY));
+    put(u, "STIGMER_TOOL_MEMORY", memory); /* a container has its own limit */
     put(u, "STIGMER_KEYS_DIR", u->o.keys_folder);
     c = (struct backend_process_config){
         .program = u->program,

@@ -20,6 +20,7 @@
 #include "platform/sock-owner.h"
 #include "platform/store.h"
 #include "prog/stigmer-server/folders.h"
+#include "prog/stigmer-server/home-watch.h"
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/listeners.h"
 #include "prog/stigmer-server/runner-unit.h"
@@ -61,6 +62,8 @@ struct serve {
     struct supervise *supervise;
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
+    struct home_watch *home_watch;
+    bool is_homeless;            /* the home's folders are gone, or another's */
     struct loop_timer *watchdog; /* a service manager's; NULL: none asks */
     int64_t watchdog_ms;
     struct runner_api_config runner_config;
@@ -186,6 +189,8 @@ static enum err_code prepare(struct serve *s, struct err *err)
     return ERR_OK;
 }
 
+static void begin_stop(int64_t grace_ms, void *arg);
+
 /* ---- opening ----------------------------------------------------------------------------- */
 
 /* What a person should know of the way in. */
@@ -201,7 +206,44 @@ static void warn_of_listeners(struct serve *s)
         status_warn(&s->view, words);
 }
 
-static void begin_stop(int64_t grace_ms, void *arg);
+/* ---- the files it is found by ------------------------------------------------------------- */
+
+/* What came by the old socket stays; what comes by the new one is told apart by nobody. */
+static void on_file_gone(const char *path, void *arg)
+{
+    struct serve *s = arg;
+    struct err err;
+
+    if (s->view.stopping)
+        return;
+    if (str_eq(path, s->paths->pid_file)) {
+        keeper_link_pids(s->args->keeper_fd);
+        log_warn("pid file was removed; it is written again", "path", path);
+    } else if (listeners_restore(s->rpc, s->paths, path, &s->listeners, &err)) {
+        log_error("socket was removed and cannot be put back", "path", path, "why", err.msg, "hint",
+                  "stigmer server restart");
+    } else {
+        log_warn("socket was removed; it is there again", "path", path);
+    }
+}
+
+static void on_home_gone(const char *folder, void *arg)
+{
+    struct serve *s = arg;
+
+    log_error("the server's folder was moved or removed: it ends", "folder", folder, "hint",
+              "stigmer server start, with --home when the home was moved");
+    s->is_homeless = true; /* what has that path from now on is not ours to remove: */
+    keys_remove(s->keys_folder);
+    begin_stop(0, s);
+}
+
+static void watch_home(struct serve *s)
+{
+    const struct home_watch_events events = {on_file_gone, on_home_gone, s};
+
+    s->home_watch = home_watch_new(s->loop, s->paths, &events);
+}
 
 static enum err_code open_services(struct serve *s, struct err *err)
 {
@@ -230,7 +272,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     s->view.runner_api = s->runner_api;
     s->view.listen = s->listeners.name;
     s->view.keys_folder = s->keys_folder;
-    s->view.started_wall_ms = clock_wall_ms();
+    s->view.started = clock_mark_now();
     s->view.on_shutdown = begin_stop;
     s->view.arg = s;
     status_add(s->rpc, &s->view);
@@ -385,6 +427,7 @@ static void on_signal(void *arg)
 
 static void close_all(struct serve *s)
 {
+    home_watch_free(s->home_watch);
     session_runners_free(s->session_runners);
     supervise_free(s->supervise);
     grpc_reflection_free(s->reflection);
@@ -403,7 +446,7 @@ static void close_all(struct serve *s)
     loop_free(s->loop);
     free(s->cassette);
     config_done(&s->config);
-    if (s->store) { /* we were the one who had this home */
+    if (s->store && !s->is_homeless) { /* we were the one who had this home */
         (void)unlink(s->paths->api_sock);
         (void)unlink(s->paths->runner_sock);
         keys_remove(s->keys_folder);
@@ -434,6 +477,7 @@ int serve_run(const struct settings_args *args, const struct paths *paths)
     if (prepare(&s, &err) || open_services(&s, &err)) {
         tell_error(&s, &err);
     } else { /* from here on no outside error ends us */
+        watch_home(&s);
         start_runner(&s);
         loop_run(s.loop);
     }

@@ -54,9 +54,10 @@ static json_t *server_json(const struct status_view *v)
 {
     return json_pack("{s:s,s:s,s:s,s:i,s:o,s:i,s:o,s:o,s:I,s:s}", "name", "stigmer-server", "kind",
                      "process", "state", v->stopping ? "stopping" : "ready", "pid", (int)getpid(),
-                     "since", time_json(v->started_wall_ms), "restarts", (int)v->past->restarts,
-                     "lastExit", text_json(v->past->last_exit), "lastLines", last_lines(v->past),
-                     "rssBytes", (json_int_t)rss_of(getpid()), "version", STIGMER_VERSION);
+                     "since", time_json(clock_mark_wall_ms(&v->started)), "restarts",
+                     (int)v->past->restarts, "lastExit", text_json(v->past->last_exit), "lastLines",
+                     last_lines(v->past), "rssBytes", (json_int_t)rss_of(getpid()), "version",
+                     STIGMER_VERSION);
 }
 
 static const char *runner_state(const struct supervise_report *r)
@@ -165,10 +166,10 @@ json_t *status_json(const struct status_view *v)
     return json_pack("{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o,s:{s:s,s:s,s:s}}", "schema",
                      "stigmer.cli/server-status/v1", "state", whole_state(v), "home",
                      v->paths->home, "engine", "embedded", "startedAt",
-                     time_json(v->started_wall_ms), "listen", unix_address, v->listen, "components",
-                     components, "sandbox", sandbox_json(v), "warnings", warnings, "config",
-                     config_json(v->config), "runnerFolders", "workspace", v->paths->workspace,
-                     "api", v->paths->runner_dir, "keys", v->keys_folder);
+                     time_json(clock_mark_wall_ms(&v->started)), "listen", unix_address, v->listen,
+                     "components", components, "sandbox", sandbox_json(v), "warnings", warnings,
+                     "config", config_json(v->config), "runnerFolders", "workspace",
+                     v->paths->workspace, "api", v->paths->runner_dir, "keys", v->keys_folder);
 }
 
 void status_put_warnings(const struct status_view *v, json_t *list)

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "core/config.h"
 #include "core/paths.h"
 #include "platform/loop.h"
@@ -28,7 +29,7 @@ struct status_view {
     const struct session_runners *session_runners; /* NULL likewise */
     const char *listen;                            /* as bound */
     const char *keys_folder;
-    int64_t started_wall_ms;
+    struct clock_mark started;
     bool stopping;
     char warnings[STATUS_WARNINGS][STATUS_TEXT];
     size_t warning_count;

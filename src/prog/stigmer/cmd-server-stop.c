@@ -17,6 +17,11 @@ int cmd_server_stop_run(struct cli *cli)
     bool was_running;
     enum err_code code = daemon_lock(&cli->paths, STOP_LOCK_MS, &lock, &err);
 
+    if (code && code != ERR_TIMEOUT &&
+        code != ERR_INVALID) { /* a home that is read-only, or gone */
+        cli_note(cli, "%s; stopping all the same", err.msg);
+        code = ERR_OK;
+    }
     if (!code)
         code = stop_server(cli, &was_running, &err);
     if (code) {

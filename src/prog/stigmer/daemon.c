@@ -127,7 +127,8 @@ enum err_code daemon_lock(const struct paths *paths, int64_t timeout_ms, int *re
         return code;
     fd = open(paths->lock_file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return err_sys(err, errno, "cannot open %s", paths->lock_file);
+        return err_hint(err, err_sys(err, errno, "cannot open %s", paths->lock_file),
+                        "make the home writable, or choose another one with --home");
     /* flock has no deadline of its own; the other holder ends within its own time. */
     while (flock(fd, LOCK_EX | LOCK_NB)) {
         if (errno != EWOULDBLOCK && errno != EINTR)

@@ -255,7 +255,7 @@ static void man_runner(struct buf *b)
            ".TP\n.B version\nPrint the version.\n"
            ".SH ENVIRONMENT\nSTIGMER_BACKEND_ENDPOINT, WORKSPACE_ROOT, STIGMER_KEYS_DIR, "
            "STIGMER_LOG_LEVEL, STIGMER_SANDBOX_REQUIRE, STIGMER_SANDBOX_EGRESS, STIGMER_SLOTS, "
-           "set by the server.\n"
+           "STIGMER_TOOL_PROCESSES, STIGMER_TOOL_MEMORY, set by the server.\n"
            ".SH SEE ALSO\n.BR stigmer (1),\n.BR stigmer\\-server (8)\n");
 }
 

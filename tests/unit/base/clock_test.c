@@ -51,6 +51,31 @@ static void ids_of_one_millisecond_sort_by_birth(void **state)
     }
 }
 
+static void ids_sort_by_birth_when_the_clock_is_set_back(void **state)
+{
+    char first[ULID_LEN + 1], second[ULID_LEN + 1], third[ULID_LEN + 1];
+
+    (void)state;
+    ulid_make(1769960800123, first);
+    ulid_make(1769960800123 - 86400000, second);
+    ulid_make(1769960800123 + 86400000, third);
+    assert_true(__builtin_strcmp(first, second) < 0);
+    assert_true(__builtin_strcmp(second, third) < 0);
+}
+
+static void a_moment_is_told_by_the_clock_as_it_is_now(void **state)
+{
+    struct clock_mark m = clock_mark_now();
+    int64_t now = m.wall_ms;
+
+    (void)state;
+    assert_int_equal(clock_mark_wall_ms(&m), now); /* to the millisecond, asked again and again */
+    m.wall_ms -= 86400000;                         /* a day was added to the clock since */
+    assert_true(clock_mark_wall_ms(&m) >= now - 1000 && clock_mark_wall_ms(&m) <= now + 1000);
+    m.wall_ms += 2 * 86400000;
+    assert_true(clock_mark_wall_ms(&m) >= now - 1000 && clock_mark_wall_ms(&m) <= now + 1000);
+}
+
 static void an_id_is_exactly_its_alphabet(void **state)
 {
     (void)state;
@@ -68,6 +93,8 @@ int main(void)
         cmocka_unit_test(a_time_reads_back_as_it_was_written),
         cmocka_unit_test(offsets_and_fractions_are_understood),
         cmocka_unit_test(ids_of_one_millisecond_sort_by_birth),
+        cmocka_unit_test(ids_sort_by_birth_when_the_clock_is_set_back),
+        cmocka_unit_test(a_moment_is_told_by_the_clock_as_it_is_now),
         cmocka_unit_test(an_id_is_exactly_its_alphabet),
     };
 

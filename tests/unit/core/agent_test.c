@@ -554,6 +554,37 @@ static void the_time_limit_stops_what_runs(void **state)
     done(&s);
 }
 
+/* Another runner takes it over after the clock was set, by day ms, and after 400 ms of work. */
+static int64_t left_after_a_jump(int64_t day)
+{
+    static const struct turn turns[] = {{"", "tool_use", {SH("slow", "sleep 9")}}, {0}};
+    struct agent_config c = config(1);
+    struct sim s;
+    int64_t left;
+
+    c.max_duration_ms = 500;
+    open_with(&s, turns, c);
+    s.hold_tools = true;
+    s.now += 400;
+    run_on(&s);
+    agent_free(s.a);
+    s.now += day;
+    s.a = agent_new(&c);
+    server_writes(&s, EXEC__EVENT__KIND_CLAIMED);
+    fold_all(&s);
+    left = agent_deadline_ms(s.a) - s.now;
+    done(&s);
+    return left;
+}
+
+static void a_clock_that_is_set_ends_no_run(void **state)
+{
+    (void)state;
+    assert_int_equal(left_after_a_jump(0), 100);
+    assert_int_equal(left_after_a_jump(86400000), 100);
+    assert_int_equal(left_after_a_jump(-86400000), 100);
+}
+
 static void an_empty_answer_is_asked_for_once_more(void **state)
 {
     static const struct turn once[] = {
@@ -853,6 +884,7 @@ int main(void)
         cmocka_unit_test(todos_keep_their_ids_when_they_move),
         cmocka_unit_test(limits_end_the_run_with_their_name),
         cmocka_unit_test(the_time_limit_stops_what_runs),
+        cmocka_unit_test(a_clock_that_is_set_ends_no_run),
         cmocka_unit_test(an_empty_answer_is_asked_for_once_more),
         cmocka_unit_test(an_answer_cut_at_the_limit_is_continued_once),
         cmocka_unit_test(a_refusal_fails_with_what_the_model_said),

@@ -278,6 +278,29 @@ static void two_runs_of_one_session_never_run_at_once(void **state)
     assert_string_equal(b->a.got[2], "r2");
 }
 
+/* While it is queued again, and while a claim that failed is waited out, it has no runner. */
+static void a_run_that_loses_its_runner_keeps_its_place_in_the_session(void **state)
+{
+    struct bench *b = *state;
+
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "same");
+    submit(b, "r2", "same");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    detach(&b->a);
+    attach(b, &b->b, "B", 4); /* waits with free slots for what A has lost */
+    wait_until(b, &b->b.got_count, 1);
+    assert_string_equal(b->b.got[0], "r1");
+    engine_embedded_unclaimed(b->e, "r1");
+    wait_until(b, &b->b.got_count, 2);
+    assert_string_equal(b->b.got[1], "r1");
+    (void)claim(b, &b->b, "r1");
+    engine_embedded_progress(b->e, "r1", true, true);
+    wait_until(b, &b->b.got_count, 3);
+    assert_string_equal(b->b.got[2], "r2");
+}
+
 static void only_the_runner_that_was_given_a_run_may_claim_it(void **state)
 {
     struct bench *b = *state;
@@ -551,6 +574,7 @@ int main(void)
         TEST(a_run_goes_to_a_runner_with_a_free_slot),
         TEST(nothing_is_given_before_a_runner_is_open),
         TEST(two_runs_of_one_session_never_run_at_once),
+        TEST(a_run_that_loses_its_runner_keeps_its_place_in_the_session),
         TEST(only_the_runner_that_was_given_a_run_may_claim_it),
         TEST(a_run_whose_runner_is_gone_goes_to_another),
         TEST(a_runner_that_is_silent_loses_its_lease),

@@ -1,8 +1,9 @@
 /* The worker against a runner service in the same loop: what it claims, appends, publishes and
  * holds, and what it does when the other side is away or says no. Models answer from a cassette;
- * there is no launcher, so every tool call is answered with an error. */
+ * the launcher has no sandbox to give, so every tool call is answered with an error. */
 #include "svc/worker.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "base/str.h"
 #include "core/rules.h"
 #include "platform/rpc-server.h"
+#include "wire/toolproto.h"
 
 #define MAX 64
 
@@ -27,7 +29,9 @@ struct fake {
     struct rpc_server *rpc;
     struct http *http;
     struct toolhosts *hosts;
-    int launcher[2]; /* its other end is closed */
+    int launcher[2];
+    struct loop_io *launcher_io;
+    bool launcher_dies, launcher_gone; /* it ends when it is asked for the first host; it has */
     struct worker *worker;
     struct loop_timer *limit;
     char dir[64], address[128];
@@ -43,7 +47,7 @@ struct fake {
     struct buf text;
 
     unsigned refuse_appends; /* that many are answered with UNAVAILABLE after they were kept */
-    Exec__Event__KindCase conflict_at, cancel_at, hang_up_at, drain_at;
+    Exec__Event__KindCase conflict_at, cancel_at, hang_up_at, drain_at, launcher_leaves_at;
     bool drained, timed_out;
 };
 
@@ -144,6 +148,13 @@ static void claim(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
     rpc_call_reply(call, &r.base);
 }
 
+static void end_launcher(struct fake *f)
+{
+    loop_io_free(TAKE(f->launcher_io));
+    (void)close(f->launcher[1]);
+    f->launcher[1] = -1;
+}
+
 static void finish(struct fake *f)
 {
     loop_quit(f->loop);
@@ -202,6 +213,8 @@ static void append(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
     }
     if (has(m, f->cancel_at))
         command(f, RUNNER__ATTACH_RESPONSE__COMMAND_CANCEL);
+    if (has(m, f->launcher_leaves_at))
+        end_launcher(f);
     if (has(m, f->drain_at))
         command(f, RUNNER__ATTACH_RESPONSE__COMMAND_DRAIN);
     if (has(m, f->hang_up_at)) {
@@ -318,6 +331,32 @@ static void open_server(struct fake *f)
     rpc_server_listen(f->rpc, fd, RPC_GATE_API);
 }
 
+static void on_asked(int events, void *arg)
+{
+    struct fake *f = arg;
+    char text[TOOLPROTO_DATAGRAM_MAX + 1] = "", answer[128];
+    uint64_t serial;
+
+    (void)events;
+    if (recv(f->launcher[1], text, sizeof text - 1, MSG_DONTWAIT) <= 0)
+        return;
+    if (f->launcher_dies) {
+        end_launcher(f);
+        return;
+    }
+    assert_int_equal(sscanf(text, "open %" SCNu64, &serial), 1);
+    (void)str_format(answer, sizeof answer, "failed %" PRIu64 " no sandbox here", serial);
+    assert_true(send(f->launcher[1], answer, strlen(answer), MSG_NOSIGNAL) > 0);
+}
+
+static void on_launcher_gone(void *arg)
+{
+    struct fake *f = arg;
+
+    f->launcher_gone = true;
+    loop_timer_in(f->limit, 200); /* nothing more may come */
+}
+
 static void open_fake(struct fake *f, const char *const texts[], const char *const calls[])
 {
     struct buf tape = {0};
@@ -332,8 +371,9 @@ static void open_fake(struct fake *f, const char *const texts[], const char *con
     open_server(f);
     f->http = http_new(f->loop);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, f->launcher), 0);
-    (void)close(f->launcher[1]);
-    f->hosts = toolhosts_new(f->loop, f->launcher[0]);
+    f->launcher_io = loop_io_new(f->loop, f->launcher[1], on_asked, f);
+    loop_io_want(f->launcher_io, LOOP_READ);
+    f->hosts = toolhosts_new(f->loop, f->launcher[0], on_launcher_gone, f);
     f->keys = json_pack("{s:s}", "runner.token", "secret-token");
     f->limit = loop_timer_new(f->loop, on_limit, f);
     loop_timer_in(f->limit, 5000);
@@ -371,7 +411,10 @@ static void close_fake(struct fake *f)
     rules_done(&rules);
     worker_free(f->worker);
     toolhosts_free(f->hosts);
+    loop_io_free(f->launcher_io);
     (void)close(f->launcher[0]);
+    if (f->launcher[1] >= 0)
+        (void)close(f->launcher[1]);
     http_free(f->http);
     rpc_server_free(f->rpc);
     loop_timer_free(f->limit);
@@ -482,6 +525,34 @@ static void a_drained_worker_parks_its_runs_without_an_end(void **state)
     close_fake(&f);
 }
 
+/* An error would be journaled, and the next runner would not do what this one could not. */
+static void a_worker_whose_launcher_dies_leaves_its_calls_to_the_next(void **state)
+{
+    struct fake f;
+
+    (void)state;
+    open_fake(&f, texts, calls);
+    f.launcher_dies = true;
+    play(&f);
+    assert_true(f.launcher_gone);
+    assert_int_equal(last(&f)->kind_case, EXEC__EVENT__KIND_TOOL_STARTED);
+    close_fake(&f);
+}
+
+/* It was gone before the call, and only the call finds out. */
+static void a_call_that_finds_no_launcher_is_left_to_the_next(void **state)
+{
+    struct fake f;
+
+    (void)state;
+    open_fake(&f, texts, calls);
+    f.launcher_leaves_at = EXEC__EVENT__KIND_TOOL_STARTED;
+    play(&f);
+    assert_true(f.launcher_gone);
+    assert_int_equal(last(&f)->kind_case, EXEC__EVENT__KIND_TOOL_STARTED);
+    close_fake(&f);
+}
+
 static void recordings_arrive_before_the_end(void **state)
 {
     struct fake f;
@@ -504,6 +575,8 @@ int main(void)
         cmocka_unit_test(a_cancel_ends_the_run),
         cmocka_unit_test(a_lost_stream_is_opened_again_with_what_is_held),
         cmocka_unit_test(a_drained_worker_parks_its_runs_without_an_end),
+        cmocka_unit_test(a_worker_whose_launcher_dies_leaves_its_calls_to_the_next),
+        cmocka_unit_test(a_call_that_finds_no_launcher_is_left_to_the_next),
         cmocka_unit_test(recordings_arrive_before_the_end),
     };
 

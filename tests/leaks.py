@@ -1,0 +1,43 @@
+"""What a stack may leave behind: processes, containers, key folders, files of data/run. For tests that
+kill parts of it and look what is left after a stop."""
+import os
+import pathlib
+import subprocess
+
+
+def processes(home):
+    """Everything whose arguments or environment name the home: the stack's own programs, and commands of tools."""
+    found = {}
+    for p in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            line = (p / "cmdline").read_bytes()
+            if home.encode() in line + (p / "environ").read_bytes():
+                found[int(p.name)] = line.decode(errors="replace").split("\0")
+        except OSError:
+            pass
+    return found
+
+
+def containers(home):
+    r = subprocess.run(["docker", "ps", "-aq", "--filter", f"label=ai.stigmer.home={home}"], capture_output=True, text=True)
+    return set(r.stdout.split())
+
+
+def key_folders(home):
+    """Named by a hash of the home (svc/keys.h): FNV-1a, 64 bits."""
+    h = 14695981039346656037
+    for byte in home.encode():
+        h = (h ^ byte) * 1099511628211 % (1 << 64)
+    found = set()
+    for folder in ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), "/var/lib/stigmer"):
+        if os.path.isdir(folder):
+            found.update(f"{folder}/{n}" for n in os.listdir(folder) if f"{h:016x}" in n)
+    return found
+
+
+def left(home):
+    """What is left of a stopped stack, as a dict without empty entries."""
+    found = {"processes": processes(home), "containers": containers(home), "keys": key_folders(home),
+             "run": {n for n in os.listdir(f"{home}/data/run") if n not in ("runner", "start.lock")},
+             "sockets": set(os.listdir(f"{home}/data/run/runner"))}
+    return {what: sorted(names) for what, names in found.items() if names}
