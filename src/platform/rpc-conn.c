@@ -320,7 +320,6 @@ static bool sweep(struct conn *c, int64_t now)
     c->stuck = stuck ? c->stuck + 1 : 0;
     c->swept = c->wire.sent;
     c->sweep_at = h2_sweep(c->h2) || stuck ? now + l->request_ms : 0;
-    mark_dirty(c);
     return c->stuck * l->request_ms < l->answer_ms;
 }
 

@@ -438,7 +438,9 @@ static void on_stalled(struct h2_stream *stream, bool incoming, unsigned sweeps,
         h2_stream_reset(stream, H2_CANCEL);
     } else if (!c) { /* answered long ago */
         h2_stream_reset(stream, H2_NO_ERROR);
-    } else if (!c->entry->method->client_streams || h2_stream_is_amid(stream)) {
+    } else if (c->entry->method->client_streams && !h2_stream_is_amid(stream)) {
+        return; /* it may think as long as it likes */
+    } else {
         err_set(&err, ERR_TIMEOUT, "the request is not complete, and nothing of it came for %lld s",
                 (long long)(s->limits.request_ms / 1000));
         call_stop(c, &err);

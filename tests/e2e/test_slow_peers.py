@@ -3,6 +3,7 @@ everybody else is served meanwhile. Raw bytes against rpc-echo-server with short
 import socket
 import ssl
 import struct
+import subprocess
 import time
 
 import pytest
@@ -229,6 +230,18 @@ def test_a_tcp_connection_without_calls_is_told_to_go_and_one_with_a_call_stays(
         with pytest.raises(TimeoutError):
             while u.recv(65536):
                 pass
+
+
+def test_a_call_that_waits_for_its_answer_costs_no_wake_up(pb):
+    server = Server("--request", "100")
+    with server.raw() as s:
+        s.sendall(HELLO + frame(HEADERS, END_HEADERS, 1, block(f"/{SERVICE}/slow"))
+                  + frame(DATA, END_STREAM, 1, message()))
+        time.sleep(0.5)  # the one sweep that finds nothing
+        trace = subprocess.run(["timeout", "2", "strace", "-f", "-e", "trace=epoll_wait,epoll_pwait", "-p",
+                                str(server.process.pid)], capture_output=True, text=True)
+        assert "attached" in trace.stderr and trace.stderr.count("= 0") <= 1, trace.stderr
+    server.close()
 
 
 def test_rapid_resets_are_ended(pb):
