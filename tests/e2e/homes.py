@@ -137,6 +137,15 @@ def home(model):
         yield h
 
 
+def gone(pid):
+    """Ended, whether anybody has asked how or not."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def until(wanted, seconds=60):
     """Asks again and again until the answer is true; the answer."""
     end = time.monotonic() + seconds

@@ -296,6 +296,16 @@ static void on_runner_change(void *arg)
         session_runners_changed(s->session_runners);
 }
 
+static void on_runner_silent(const char *session, void *arg)
+{
+    struct serve *s = arg;
+
+    if (session && s->session_runners)
+        session_runners_hung(s->session_runners, session);
+    else if (!session && s->supervise)
+        supervise_hung(s->supervise);
+}
+
 static void quit(void *arg)
 {
     struct serve *s = arg;
@@ -356,6 +366,7 @@ static void start_runner(struct serve *s)
         .config = &s->config, .paths = s->paths, .keys_folder = s->keys_folder, .token = s->token};
 
     runner_api_on_change(s->runner_api, on_runner_change, s);
+    engine_embedded_on_silent(s->engine, on_runner_silent, s);
     if (str_eq(config_get_str(&s->config, CONFIG_RUNNER_KIND), "none")) {
         tell_ready(s);
         return;

@@ -25,6 +25,9 @@ void session_runners_free(struct session_runners *s); /* ends what still runs */
 /* A runner attached or went. */
 void session_runners_changed(struct session_runners *s);
 
+/* The runner of that session does not answer (supervise.h). */
+void session_runners_hung(struct session_runners *s, const char *session);
+
 /* Ends all; done when the last has ended, from a callback of the loop. */
 void session_runners_stop(struct session_runners *s, int64_t grace_ms, loop_fn *done, void *arg);
 
