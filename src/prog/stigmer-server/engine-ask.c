@@ -1,5 +1,7 @@
 #include "prog/stigmer-server/engine-ask.h"
 
+#include <unistd.h>
+
 #include "base/str.h"
 #include "clients/docker.h"
 #include "platform/loop.h"
@@ -129,25 +131,49 @@ static enum err_code list_at(struct ask *a, const struct docker_place *place, co
     return code;
 }
 
-json_t *engine_ask_list(const struct paths *paths)
+json_t *engine_ask_list(const struct paths *paths, struct err *err)
 {
     struct docker_place places[PLACES];
     size_t count = places_of(paths, places), k;
+    bool used = access(paths->engine_file, F_OK) == 0;
     json_t *all = json_array(), *some, *c;
 
+    if (err)
+        *err = (struct err){0};
     for (size_t i = 0; i < count; i++) {
         struct ask a = {0};
 
-        if (list_at(&a, &places[i], paths->home, &some, NULL) == ERR_OK)
+        if (list_at(&a, &places[i], paths->home, &some, used && !i ? err : NULL) == ERR_OK)
             json_array_foreach(some, k, c)
             {
                 json_object_set_new(c, "Engine", json_string(places[i].runtime));
+                json_object_set_new(c, "Socket", json_string(places[i].socket));
                 json_array_append(all, c);
             }
         json_decref(some);
         close_ask(&a);
     }
     return all;
+}
+
+enum err_code engine_ask_remove(const json_t *container, struct err *err)
+{
+    struct docker_place place = {0};
+    struct ask a = {0};
+    enum err_code code;
+
+    (void)str_format(place.runtime, sizeof place.runtime, "%s",
+                     json_string_value(json_object_get(container, "Engine")));
+    (void)str_format(place.socket, sizeof place.socket, "%s",
+                     json_string_value(json_object_get(container, "Socket")));
+    code = open_ask(&a, &place, err);
+    if (!code)
+        code = wait_for(&a,
+                        docker_remove(a.docker, json_string_value(json_object_get(container, "Id")),
+                                      on_answer, &a),
+                        err);
+    close_ask(&a);
+    return code;
 }
 
 static enum err_code remove_at(const struct docker_place *place, const char *home, size_t *count,

@@ -111,6 +111,11 @@ static const struct arg_spec attach_flags[] = {
 static const struct arg_spec run_logs_flags[] = {
     {"follow", 'f', NULL, "go on to the end of the run", NULL, NULL, false},
     END};
+static const struct arg_spec prune_flags[] = {
+    {"older-than", 0, "DUR", "also workspaces and store backups that were not used for this long", NULL, NULL, false},
+    {"dry-run", 0, NULL, "only say what would go", NULL, NULL, false},
+    {"yes", 'y', NULL, "do not ask", NULL, NULL, false},
+    END};
 static const struct arg_spec doctor_flags[] = {
     {"online", 0, NULL, "also make one cheap call of the model", NULL, NULL, false},
     END};
@@ -303,6 +308,15 @@ const struct cmd cmd_table[] = {
      {{"stigmer doctor --online", "everything, with one call of the model"},
       {"stigmer doctor -o json", "for scripts"}},
      cmd_doctor_run, false},
+    {"prune", "", 0, 0, "Remove what crashes and old sessions left",
+     "Shows it and asks. Containers of this home that no server knows, sockets and id files of a server that\n"
+     "is gone, writes that were not finished, links of sessions that are gone. With --older-than also\n"
+     "workspaces whose session is gone or has no run, and store backups but the newest. A person's own\n"
+     "folder is never touched, nor what a running server uses. Exit 1 when something could not go.",
+     prune_flags, json_formats,
+     {{"stigmer prune --dry-run", "what would go"},
+      {"stigmer prune --older-than 720h --yes", "with workspaces of more than 30 days, unasked"}},
+     cmd_prune_run, false},
     {"completion", "bash|zsh|fish", 1, 1, "Print a completion script",
      "Commands, options and their values, and names of agents, runs, sessions, keys and secrets.", NULL, NULL,
      {{"source <(stigmer completion bash)", "in this shell"},

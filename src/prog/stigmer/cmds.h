@@ -28,6 +28,7 @@ int cmd_model_pull(struct cli *cli);
 int cmd_model_status(struct cli *cli);
 int cmd_model_test(struct cli *cli);
 int cmd_new_run(struct cli *cli);
+int cmd_prune_run(struct cli *cli);
 int cmd_ps_run(struct cli *cli);
 int cmd_run_run(struct cli *cli);
 int cmd_run_attach(struct cli *cli);
