@@ -432,7 +432,7 @@ def test_the_image_is_small_and_its_two_recipes_agree(tmp_path):
     assert layer == hashlib.sha256((tmp_path / "rootfs.tar").read_bytes()).hexdigest()
     shutil.copy(REPO / "image/Dockerfile", tmp_path)
     tag = f"stigmer-test-built:{os.urandom(4).hex()}"
-    docker("build", "-t", tag, str(tmp_path))
+    docker("build", "-t", tag, "--build-arg", f"VERSION={ours['Config']['Labels']['ai.stigmer.version']}", str(tmp_path))
     try:
         built = json.loads(docker("image", "inspect", tag))[0]["Config"]
         for key in ("Env", "Entrypoint", "Cmd", "WorkingDir", "StopSignal", "Healthcheck", "Labels"):

@@ -111,6 +111,14 @@ static const struct arg_spec attach_flags[] = {
 static const struct arg_spec run_logs_flags[] = {
     {"follow", 'f', NULL, "go on to the end of the run", NULL, NULL, false},
     END};
+static const struct arg_spec image_flags[] = {
+    {"runner", 0, "docker|podman", "at this engine (default: the one a start would take)", "STIGMER_RUNNER", NULL, false},
+    END};
+static const struct arg_spec image_build_flags[] = {
+    {"from", 0, "IMAGE", "a local image to build on", NULL, NULL, false},
+    {"tag", 0, "NAME", "name of the result (default stigmer-agent-runner:IMAGE)", NULL, NULL, false},
+    {"runner", 0, "docker|podman", "at this engine (default: the one a start would take)", "STIGMER_RUNNER", NULL, false},
+    END};
 static const struct arg_spec prune_flags[] = {
     {"older-than", 0, "DUR", "also workspaces and store backups that were not used for this long", NULL, NULL, false},
     {"dry-run", 0, NULL, "only say what would go", NULL, NULL, false},
@@ -308,6 +316,27 @@ const struct cmd cmd_table[] = {
      {{"stigmer doctor --online", "everything, with one call of the model"},
       {"stigmer doctor -o json", "for scripts"}},
      cmd_doctor_run, false},
+    {"image load", "", 0, 0, "Load the runner's image from the installed archive",
+     "A start does so by itself when the image is missing or of another build.",
+     image_flags, json_formats,
+     {{"stigmer image load", "into the engine that a start would take"},
+      {"stigmer image load --runner podman", "into Podman"}},
+     cmd_image_load, false},
+    {"image ls", "", 0, 0, "List the runner's images",
+     "Those that have our label, at every engine that answers. '*': the one that runner.image names. INSTALLED:\n"
+     "the image of the archive beside this program. (mounted): another image, into which a start mounts\n"
+     "the installed runner.",
+     image_flags, data_formats,
+     {{"stigmer image ls", "a table"},
+      {"stigmer image ls -o json", "for scripts"}},
+     cmd_image_ls, false},
+    {"image build", "", 0, 0, "Build a runner's image on top of another local image",
+     "The installed static runner is put into IMAGE by the engine's own builder; tools then have IMAGE's\n"
+     "programs. Nothing is fetched. Build again after an upgrade of Stigmer.",
+     image_build_flags, json_formats,
+     {{"stigmer image build --from debian:12", "makes stigmer-agent-runner:debian-12"},
+      {"stigmer image build --from my-tools --tag my-runner:1", "with a name of your own"}},
+     cmd_image_build, false},
     {"prune", "", 0, 0, "Remove what crashes and old sessions left",
      "Shows it and asks. Containers of this home that no server knows, sockets and id files of a server that\n"
      "is gone, writes that were not finished, links of sessions that are gone. With --older-than also\n"
@@ -371,7 +400,8 @@ bool cmd_table_is_group(const char *word)
 const char *cmd_table_nearest(const char *group, const char *word)
 {
     const char *names[NAMES_MAX + 1] = {0};
-    static const char *const firsts[] = {"server", "config", NULL};
+    static const char *const firsts[] = {"server", "config",  "image", "model",
+                                         "secret", "session", NULL};
     size_t count = 0, n = strlen(group);
 
     for (const struct cmd *c = cmd_table; c->name && count < NAMES_MAX; c++) {
