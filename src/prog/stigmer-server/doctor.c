@@ -2,6 +2,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -58,10 +60,26 @@ static void check_port(struct doctor *d)
         doctor_say(d, "port", DOCTOR_OK, "", "%s is free", address);
 }
 
+/* The embedded engine needs none of it: then this only informs. */
 static void check_temporal(struct doctor *d)
 {
-    doctor_say(d, "temporal", DOCTOR_OK, "", "not used: the engine is %s",
-               config_get_str(&d->config, CONFIG_ENGINE));
+    const char *path = getenv("PATH"), *engine = config_get_str(&d->config, CONFIG_ENGINE);
+    char program[PATHS_MAX];
+
+    while (!str_is_empty(path)) {
+        size_t len = strcspn(path, ":");
+
+        if (len && str_format(program, sizeof program, "%.*s/temporal", (int)len, path) &&
+            access(program, X_OK) == 0) {
+            doctor_say(d, "temporal", DOCTOR_OK, "", "the engine is %s; the program is %s", engine,
+                       program);
+            return;
+        }
+        path += len + (path[len] == ':');
+    }
+    doctor_say(d, "temporal", DOCTOR_OK, "",
+               "the engine is %s, which needs no Temporal; there is no program 'temporal' on PATH",
+               engine);
 }
 
 int doctor_main(const struct settings_args *args, const struct paths *paths, bool online)

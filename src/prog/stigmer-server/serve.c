@@ -306,6 +306,14 @@ static void on_runner_silent(const char *session, void *arg)
         supervise_hung(s->supervise);
 }
 
+static void on_session_deleted(const char *session_id, void *arg)
+{
+    struct serve *s = arg;
+
+    if (s->session_runners)
+        session_runners_end(s->session_runners, session_id);
+}
+
 static void quit(void *arg)
 {
     struct serve *s = arg;
@@ -367,6 +375,7 @@ static void start_runner(struct serve *s)
 
     runner_api_on_change(s->runner_api, on_runner_change, s);
     engine_embedded_on_silent(s->engine, on_runner_silent, s);
+    api_on_session_deleted(s->api, on_session_deleted, s);
     if (str_eq(config_get_str(&s->config, CONFIG_RUNNER_KIND), "none")) {
         tell_ready(s);
         return;

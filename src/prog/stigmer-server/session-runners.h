@@ -22,6 +22,9 @@ struct session_runners *session_runners_new(struct loop *loop, struct engine_emb
                                             const struct runner_unit_options *o);
 void session_runners_free(struct session_runners *s); /* ends what still runs */
 
+/* That session is gone: its container, if it has one, ends. */
+void session_runners_end(struct session_runners *s, const char *session);
+
 /* A runner attached or went. */
 void session_runners_changed(struct session_runners *s);
 

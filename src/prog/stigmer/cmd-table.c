@@ -111,6 +111,10 @@ static const struct arg_spec attach_flags[] = {
 static const struct arg_spec run_logs_flags[] = {
     {"follow", 'f', NULL, "go on to the end of the run", NULL, NULL, false},
     END};
+static const struct arg_spec session_rm_flags[] = {
+    {"force", 0, NULL, "cancel runs that are under way, then remove", NULL, NULL, false},
+    {"yes", 'y', NULL, "do not ask", NULL, NULL, false},
+    END};
 static const struct arg_spec image_flags[] = {
     {"runner", 0, "docker|podman", "at this engine (default: the one a start would take)", "STIGMER_RUNNER", NULL, false},
     END};
@@ -239,6 +243,22 @@ const struct cmd cmd_table[] = {
      {{"stigmer cancel aex-01h...", "one"},
       {"stigmer cancel $(stigmer ps -q)", "all that run"}},
      cmd_inspect_cancel, false},
+    {"session ls", "", 0, 0, "List sessions with how many runs they have",
+     "With --quiet only the ids.", NULL, data_formats,
+     {{"stigmer session ls", "a table"},
+      {"stigmer session ls -o json", "for scripts"}},
+     cmd_session_ls, false},
+    {"session show", "SESSION...", 1, 1000, "Show a session and its runs",
+     NULL, NULL, doc_formats,
+     {{"stigmer session show ses-01h...", "for people"},
+      {"stigmer session show ses-01h... -o json", "for scripts"}},
+     cmd_session_show, false},
+    {"session rm", "SESSION...", 1, 1000, "Remove sessions with their runs and workspaces",
+     "A person's own folder stays. A session with a run under way is refused; --force cancels that first.",
+     session_rm_flags, json_formats,
+     {{"stigmer session rm ses-01h...", "asks first"},
+      {"stigmer session rm --force --yes ses-01h...", "whatever runs in it"}},
+     cmd_session_rm, false},
     {"model ls", "", 0, 0, "List the models that the configured provider has",
      "The configured one is marked. 'server llm list' is the same.", NULL, data_formats,
      {{"stigmer model ls", "a table"},
