@@ -25,6 +25,7 @@
 #include "prog/stigmer-server/listeners.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "prog/stigmer-server/session-runners.h"
+#include "prog/stigmer-server/status-watch.h"
 #include "prog/stigmer-server/status.h"
 #include "svc/api.h"
 #include "svc/engine-embedded.h"
@@ -273,6 +274,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     s->view.listen = s->listeners.name;
     s->view.keys_folder = s->keys_folder;
     s->view.started = clock_mark_now();
+    s->view.watch = status_watch_new(s->loop, &s->view);
     s->view.on_shutdown = begin_stop;
     s->view.arg = s;
     status_add(s->rpc, &s->view);
@@ -448,6 +450,7 @@ static void on_signal(void *arg)
 static void close_all(struct serve *s)
 {
     home_watch_free(s->home_watch);
+    status_watch_free(s->view.watch);
     session_runners_free(s->session_runners);
     supervise_free(s->supervise);
     grpc_reflection_free(s->reflection);

@@ -314,7 +314,8 @@ static enum err_code end_runs(struct conn *c, const struct kinds_any *s,
             continue;
         if (!force)
             return err_hint(
-                err, err_set(err, ERR_CONFLICT, "session '%s' is in use by run %s", kinds_id(s), run),
+                err,
+                err_set(err, ERR_CONFLICT, "session '%s' is in use by run %s", kinds_id(s), run),
                 "stigmer cancel %s, or --force", run);
         code = cancel(c, run, err);
     }
@@ -327,7 +328,7 @@ static bool is_our_server(const struct cli *cli)
     json_t *status = NULL;
     bool same;
 
-    (void)live_ask(cli, ASK_MS, &status);
+    (void)live_ask(cli, ASK_MS, &status, NULL);
     same = str_eq(json_string_value(json_object_get(status, "home")), cli->paths.home);
     json_decref(status);
     return same;

@@ -9,6 +9,7 @@
 
 static const char *const data_formats[] = {"text", "json", "yaml", "jsonl", "name", NULL};
 static const char *const doc_formats[] = {"text", "json", "yaml", NULL};
+static const char *const status_formats[] = {"text", "json", "yaml", "jsonl", NULL};
 static const char *const json_formats[] = {"text", "json", NULL};
 static const char *const run_formats[] = {"text", "json", "jsonl", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
@@ -42,6 +43,9 @@ static const struct arg_spec start_flags[] = {
     {"foreground", 0, NULL, "stay attached to this terminal", NULL, NULL, false},
     {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
     {"wait-timeout", 0, "DUR", "how long to wait (default 30s)", NULL, NULL, false},
+    END};
+static const struct arg_spec status_flags[] = {
+    {"watch", 0, NULL, "go on with every change, until Ctrl-C", NULL, NULL, false},
     END};
 static const struct arg_spec stop_flags[] = {
     {"grace", 0, "DUR", "time for runs to reach a step that can be resumed (default 10s)", NULL, NULL, false},
@@ -158,10 +162,11 @@ const struct cmd cmd_table[] = {
       {"stigmer server restart --runner docker", "move the runner into a container"}},
      cmd_server_start_restart, false},
     {"server status", "", 0, 0, "Show each component, the sandbox and the log paths",
-     "Exit 0 ready, 1 running but degraded, 3 not running.",
-     NULL, doc_formats,
+     "Exit 0 ready, 1 running but degraded, 3 not running. --watch ends with 130; it waits for a server that\n"
+     "is away. On a terminal it redraws, elsewhere it appends.",
+     status_flags, status_formats,
      {{"stigmer server status", "for people"},
-      {"stigmer server status -o json", "for scripts"}},
+      {"stigmer server status --watch -o jsonl", "a line for each change, for scripts"}},
      cmd_server_status_run, false},
     {"server logs", "", 0, 0, "Show the logs of all components, merged by time",
      "Works when the server is down.",
