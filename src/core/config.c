@@ -9,7 +9,8 @@
 #include "base/str.h"
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
-static const char *const engines[] = {"embedded", NULL};
+static const char *const engines[] = {"embedded", "temporal", NULL};
+static const char *const booleans[] = {"true", "false", NULL};
 static const char *const runner_kinds[] = {"auto", "docker", "podman", "process", "none", NULL};
 static const char *const networks[] = {"host", "bridge", "none", NULL};
 static const char *const providers[] = {"anthropic", "openai", "ollama", "replay", NULL};
@@ -29,7 +30,17 @@ static const struct config_row rows[] = {
     [CONFIG_SERVER_LOG_MAX_FILES] = {"server.log.max_files", "STIGMER_LOG_MAX_FILES", CONFIG_INT, 1, 100, NULL,
         "5", "how many files of one log are kept, the current one included"},
     [CONFIG_ENGINE] = {"engine", "STIGMER_ENGINE", CONFIG_CHOICE, 0, 0, engines,
-        "embedded", "what schedules executions"},
+        "embedded", "what schedules executions: a queue of the server's own, or Temporal"},
+    [CONFIG_TEMPORAL_ADDRESS] = {"temporal.address", "TEMPORAL_SERVICE_ADDRESS", CONFIG_ADDRESS, 0, 0, NULL,
+        "127.0.0.1:7233", "address of Temporal's frontend; naming one means that the server there is not ours to start"},
+    [CONFIG_TEMPORAL_NAMESPACE] = {"temporal.namespace", "TEMPORAL_NAMESPACE", CONFIG_TEXT, 0, 0, NULL,
+        "default", "Temporal's namespace"},
+    [CONFIG_TEMPORAL_MANAGED] = {"temporal.managed", "STIGMER_TEMPORAL_MANAGED", CONFIG_CHOICE, 0, 0, booleans,
+        "true", "start a development server of Temporal at temporal.address, and stop it with the stack; false when an address is named, unless it is set itself"},
+    [CONFIG_TEMPORAL_BINARY] = {"temporal.binary", "STIGMER_TEMPORAL_BINARY", CONFIG_TEXT, 0, 0, NULL,
+        "temporal", "Temporal's program for that: a path, or a name on PATH"},
+    [CONFIG_TEMPORAL_HEARTBEAT] = {"temporal.heartbeat", "STIGMER_TEMPORAL_HEARTBEAT", CONFIG_DURATION, 1000, 0, NULL,
+        "30s", "a runner that Temporal has not heard of for so long has lost its runs to another"},
     [CONFIG_RUNNER_KIND] = {"runner.kind", "STIGMER_RUNNER", CONFIG_CHOICE, 0, 0, runner_kinds,
         "auto", "where agents run: a container, a process of this machine, or nowhere; auto takes a container when an engine (docker, then podman) answers"},
     [CONFIG_RUNNER_NAME] = {"runner.name", "STIGMER_RUNNER_NAME", CONFIG_TEXT, 0, 0, NULL,
@@ -77,14 +88,8 @@ _Static_assert(sizeof rows / sizeof rows[0] == CONFIG_KEYS, "every key has a row
 /* Of the complete product; saying so beats "unknown key". A name that ends with a dot is a folder.
  */
 static const char *const later_keys[] = {
-    "server.token_file",   "server.tls.", "server.console", "temporal.", "llm.fallback",
-    "budget.max_cost_usd", NULL};
-
-/* Values that a key will have later, by key. */
-static const struct {
-    enum config_key key;
-    const char *value;
-} later_values[] = {{CONFIG_ENGINE, "temporal"}};
+    "server.token_file",     "server.tls.",  "server.console",      "temporal.tls.",
+    "temporal.api_key_file", "llm.fallback", "budget.max_cost_usd", NULL};
 
 static const struct {
     const char *name, *model, *base_url, *key_env;
@@ -182,9 +187,6 @@ static enum err_code check_choice(enum config_key key, const char *text, struct 
 
     if (is_one_of(r->values, text, strlen(text)))
         return ERR_OK;
-    for (size_t i = 0; i < sizeof later_values / sizeof later_values[0]; i++)
-        if (later_values[i].key == key && str_eq(later_values[i].value, text))
-            return err_set(err, ERR_INVALID, "'%s' is not available in this version", text);
     return refuse_choice(r, text, err);
 }
 
@@ -204,7 +206,7 @@ static enum err_code check_choices(const struct config_row *r, const char *text,
     }
 }
 
-static enum err_code check_address(const char *text, struct err *err)
+static enum err_code check_address(enum config_key key, const char *text, struct err *err)
 {
     const char *colon = strrchr(text, ':');
     bool bracketed = text[0] == '[';
@@ -214,7 +216,8 @@ static enum err_code check_address(const char *text, struct err *err)
         (!bracketed && memchr(text, ':', (size_t)(colon - text))) || strpbrk(text, " \t/") ||
         strlen(text) > 255 || str_to_int(colon + 1, 0, 65535, &port, NULL))
         return err_set(err, ERR_INVALID, "'%.80s' is not an address such as 127.0.0.1:7234", text);
-    if (!str_starts(text, "127.") && !str_starts(text, "localhost:") && !str_starts(text, "[::1]:"))
+    if (key == CONFIG_SERVER_LISTEN && !str_starts(text, "127.") &&
+        !str_starts(text, "localhost:") && !str_starts(text, "[::1]:"))
         return err_set(err, ERR_INVALID,
                        "'%.80s' is beyond loopback, which needs a token and TLS: not available in "
                        "this version",
@@ -292,7 +295,7 @@ static enum err_code check_type(enum config_key key, const char *text, struct er
             return err_set(err, ERR_INVALID, "'%.120s' is not an absolute path", text);
         return ERR_OK;
     case CONFIG_ADDRESS:
-        return check_address(text, err);
+        return check_address(key, text, err);
     case CONFIG_URL:
         return check_url(text, err);
     case CONFIG_INT:
@@ -544,6 +547,14 @@ static const char *default_of(const struct config *c, enum config_key key)
             return provider_rows[i].base_url;
     }
     return rows[key].fallback;
+}
+
+bool config_temporal_is_managed(const struct config *c)
+{
+    if (!str_eq(config_get_str(c, CONFIG_TEMPORAL_MANAGED), "true"))
+        return false;
+    return config_origin(c, CONFIG_TEMPORAL_MANAGED) != CONFIG_FROM_DEFAULT ||
+           config_origin(c, CONFIG_TEMPORAL_ADDRESS) == CONFIG_FROM_DEFAULT;
 }
 
 enum config_origin config_origin(const struct config *c, enum config_key key)

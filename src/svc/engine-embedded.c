@@ -751,8 +751,12 @@ enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *r
                                         const char *execution_id, struct err *err)
 {
     struct item *it = find(e, execution_id);
+    struct journal_head head;
     enum err_code code;
 
+    if (!it && e->dispatch.offer && journal_head(e->journal, execution_id, &head, NULL) == ERR_OK &&
+        head.state == JOURNAL_ENDED)
+        return err_set(err, ERR_STATE, "execution '%.80s' has ended", execution_id);
     if (!it)
         return err_set(err, ERR_NOT_FOUND, "there is no open execution '%.80s'", execution_id);
     if (e->dispatch.offer && it->state != ITEM_ASSIGNED && (code = take(e, it, runner_id, err)))

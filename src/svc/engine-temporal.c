@@ -572,14 +572,16 @@ static void worker_cancel(const char *id, const char *by, const char *reason, en
 static json_t *worker_status(const char *id, void *arg)
 {
     struct engine_temporal *e = arg;
+    const ProtobufCEnumValue *phase;
     struct journal_head head;
 
     if (journal_head(e->journal, id, &head, NULL))
         return NULL;
-    return json_pack(
-        "{s:s,s:s,s:s,s:I,s:I,s:s}", "executionId", id, "sessionId", head.session_id, "phase",
-        protobuf_c_enum_descriptor_get_value(&aexec__execution_phase__descriptor, head.phase)->name,
-        "events", (json_int_t)head.seq, "epoch", (json_int_t)head.epoch, "runner", head.runner);
+    phase = protobuf_c_enum_descriptor_get_value(&aexec__execution_phase__descriptor, head.phase);
+    return json_pack("{s:s,s:s,s:s,s:b,s:I,s:I,s:s}", "executionId", id, "sessionId",
+                     head.session_id, "phase", phase ? phase->name : "", "ended",
+                     head.state == JOURNAL_ENDED, "events", (json_int_t)head.seq, "epoch",
+                     (json_int_t)head.epoch, "runner", head.runner);
 }
 
 /* ---- greeting: is it there, and our namespace in it? ------------------------------------------

@@ -249,17 +249,20 @@ static void cancel_activity(struct task *t)
     complete_task(t, &c);
 }
 
-static void complete_workflow(struct task *t)
+static void complete_workflow(struct task *t, const json_t *result)
 {
     Tcmd__Command c = TCMD__COMMAND__INIT;
     Tcmd__CompleteWorkflowExecutionCommandAttributes a =
         TCMD__COMPLETE_WORKFLOW_EXECUTION_COMMAND_ATTRIBUTES__INIT;
+    struct temporal_payload value;
 
-    a.result = (Tcom__Payloads *)(uintptr_t)t->decision.result; /* only packed */
+    temporal_payload_init(&value, result);
+    a.result = &value.payloads;
     c.command_type = TENUM__COMMAND_TYPE__COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION;
     c.attributes_case = TCMD__COMMAND__ATTRIBUTES_COMPLETE_WORKFLOW_EXECUTION_COMMAND_ATTRIBUTES;
     c.complete_workflow_execution_command_attributes = &a;
     complete_task(t, &c);
+    temporal_payload_done(&value);
 }
 
 static void cancel_workflow(struct task *t)
@@ -327,15 +330,27 @@ static void say_cancel(struct task *t)
         (void)str_format(t->why, sizeof t->why, "cancelled in Temporal");
 }
 
-static bool says_cancelled(const struct task *t)
+/* The activity has completed. What became of the execution is the journal's to say: also when it
+ * had ended before, and the runner that asked was told no more than that. */
+static void conclude(struct task *t)
 {
-    json_t *result = NULL;
-    bool yes = t->decision.cancel_requested &&
-               temporal_payload_read(t->decision.result, &result, NULL) == ERR_OK &&
-               str_eq(json_string_value(json_object_get(result, "phase")), PHASE_CANCELLED);
+    struct temporal_worker *w = t->worker;
+    json_t *status = w->ev.status(t->id, w->ev.arg), *result;
+    const char *phase = json_string_value(json_object_get(status, "phase"));
 
-    json_decref(result);
-    return yes;
+    if (!json_is_true(json_object_get(status, "ended"))) {
+        t->decision.step = WORKFLOW_FAIL;
+        (void)str_format(t->why, sizeof t->why, "its activity completed, and %s",
+                         status ? "the run has not ended" : "there is no such execution");
+        w->ev.close(t->id, false, t->why, on_journaled, t, w->ev.arg);
+    } else if (t->decision.cancel_requested && str_eq(phase, PHASE_CANCELLED)) {
+        cancel_workflow(t);
+    } else {
+        result = json_pack("{s:s,s:s}", "executionId", t->id, "phase", phase);
+        complete_workflow(t, result);
+        json_decref(result);
+    }
+    json_decref(status);
 }
 
 static void carry_out(struct task *t)
@@ -348,10 +363,7 @@ static void carry_out(struct task *t)
         schedule(t);
         return;
     case WORKFLOW_COMPLETE:
-        if (says_cancelled(t))
-            cancel_workflow(t);
-        else
-            complete_workflow(t);
+        conclude(t);
         return;
     case WORKFLOW_FAIL:
         temporal_payload_failure(d->failure, t->why, sizeof t->why);

@@ -27,7 +27,9 @@ struct temporal_worker_events {
     /* Somebody asked Temporal to cancel it. */
     void (*cancel)(const char *execution_id, const char *by, const char *reason,
                    engine_done_fn *done, void *done_arg, void *arg);
-    json_t *(*status)(const char *execution_id, void *arg); /* NULL: there is none such */
+    /* What the journal says: {"phase": …, "ended": …, …}, the caller's; NULL: there is none such.
+     */
+    json_t *(*status)(const char *execution_id, void *arg);
     void *arg;
 };
 
