@@ -142,11 +142,9 @@ static void tell_refused(struct activities *a, ProtobufCBinaryData token, const 
 {
     if (why->code == ERR_STATE) /* it had ended: what is left to do is to say so */
         complete(a, token, id, "");
-    else if (why->code == ERR_NOT_FOUND)
-        fail(a, token, "NotFound", why->msg, 0);
     else if (why->code == ERR_CORRUPT)
         fail(a, token, "Corrupt", why->msg, 0);
-    else
+    else /* not found, too: it may be of another server that shares the queue by mistake */
         fail(a, token, "NotHere", why->msg, HELD_MS);
 }
 

@@ -2,9 +2,8 @@
  * the worker, keeps their heartbeats, and tells how they went.
  *
  *   poll ──▶ take (claim at the server, run) ──▶ ended ──▶ completed, or cancelled when asked to
- *                                            ├─▶ parked, lost, held by another ──▶ failed, to be
- *                                            │   tried again: by another runner within moments
- *                                            └─▶ no such execution ──▶ failed for good
+ *                                            └─▶ parked, lost, held by another ──▶ failed, to be
+ *                                                tried again: by another runner within moments
  *
  * Heartbeats come from a timer, three in each time-out. A task that Temporal has given up on goes
  * on here as long as the server's lease holds: whoever gets it next is refused until the lease ends

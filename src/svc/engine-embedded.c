@@ -732,7 +732,7 @@ static enum err_code take(struct engine_embedded *e, struct item *it, const char
     while (r && strcmp(r->id, runner_id) != 0)
         r = r->next;
     if (!r)
-        return err_set(err, ERR_STATE, "runner '%.80s' is not attached", runner_id);
+        return err_set(err, ERR_UNAVAILABLE, "runner '%.80s' is not attached", runner_id);
     if (e->draining)
         return err_set(err, ERR_UNAVAILABLE, "the server is stopping");
     if (map_get(&e->by_session, it->session_id) != it)

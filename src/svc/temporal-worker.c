@@ -340,8 +340,8 @@ static void conclude(struct task *t)
 
     if (!json_is_true(json_object_get(status, "ended"))) {
         t->decision.step = WORKFLOW_FAIL;
-        (void)str_format(t->why, sizeof t->why, "its activity completed, and %s",
-                         status ? "the run has not ended" : "there is no such execution");
+        (void)str_format(t->why, sizeof t->why,
+                         "its activity completed, and the run has not ended");
         w->ev.close(t->id, false, t->why, on_journaled, t, w->ev.arg);
     } else if (t->decision.cancel_requested && str_eq(phase, PHASE_CANCELLED)) {
         cancel_workflow(t);
@@ -408,6 +408,22 @@ static enum err_code read_input(struct task *t, struct err *err)
     return code;
 }
 
+/* Another server may poll the same queue by mistake: then its work must come to it unharmed, so the
+ * task is given back. What was deleted here has been asked to be cancelled, and is let go. */
+static bool is_ours(const struct task *t, struct err *err)
+{
+    json_t *status = t->worker->ev.status(t->id, t->worker->ev.arg);
+    bool ours = status || t->decision.cancel_requested || t->decision.step == WORKFLOW_OVER;
+
+    json_decref(status);
+    if (!ours)
+        err_set(err, ERR_NOT_FOUND,
+                "this server has no execution '%.100s': if another one uses this namespace, give "
+                "each a namespace of its own; else terminate this workflow",
+                t->id);
+    return ours;
+}
+
 static void run_task(struct task *t)
 {
     struct err err;
@@ -424,6 +440,8 @@ static void run_task(struct task *t)
         fail_workflow(t);
     } else if (t->poll->query) {
         answer_query(t);
+    } else if (!is_ours(t, &err)) {
+        fail_task(t, &err);
     } else {
         log_debug("workflow task", "run", t->id, "step", log_int(t->decision.step), "events",
                   log_int(t->count));
