@@ -1,6 +1,8 @@
 #include "core/config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +24,13 @@ static const char *const layers[] = {"landlock", "seccomp",   "rlimits", "uid",
 /* clang-format off */
 static const struct config_row rows[] = {
     [CONFIG_SERVER_LISTEN] = {"server.listen", "STIGMER_LISTEN", CONFIG_ADDRESS, 0, 0, NULL,
-        "127.0.0.1:7234", "address of the API besides its unix socket; loopback only; port 0 takes a free one"},
+        "127.0.0.1:7234", "address of the API besides its unix socket; beyond loopback only with token_file, tls.cert and tls.key; port 0 takes a free one"},
+    [CONFIG_SERVER_TOKEN_FILE] = {"server.token_file", "STIGMER_TOKEN_FILE", CONFIG_PATH, 0, 0, NULL,
+        "", "file with the token that calls over TCP must show, 16 characters or more, readable by its owner alone; read at start"},
+    [CONFIG_SERVER_TLS_CERT] = {"server.tls.cert", "STIGMER_TLS_CERT", CONFIG_PATH, 0, 0, NULL,
+        "", "certificate of the API (PEM, with its chain): TCP then speaks TLS; read at start"},
+    [CONFIG_SERVER_TLS_KEY] = {"server.tls.key", "STIGMER_TLS_KEY", CONFIG_PATH, 0, 0, NULL,
+        "", "key of that certificate (PEM), readable by its owner alone; read at start"},
     [CONFIG_SERVER_LOG_LEVEL] = {"server.log.level", "STIGMER_LOG_LEVEL", CONFIG_CHOICE, 0, 0, log_levels,
         "info", "how much the server and the runner write to their logs"},
     [CONFIG_SERVER_LOG_MAX_SIZE] = {"server.log.max_size", "STIGMER_LOG_MAX_SIZE", CONFIG_SIZE, 65536, 0, NULL,
@@ -87,9 +95,9 @@ _Static_assert(sizeof rows / sizeof rows[0] == CONFIG_KEYS, "every key has a row
 
 /* Of the complete product; saying so beats "unknown key". A name that ends with a dot is a folder.
  */
-static const char *const later_keys[] = {
-    "server.token_file",     "server.tls.",  "server.console",      "temporal.tls.",
-    "temporal.api_key_file", "llm.fallback", "budget.max_cost_usd", NULL};
+static const char *const later_keys[] = {"server.console",        "temporal.tls.",
+                                         "temporal.api_key_file", "llm.fallback",
+                                         "budget.max_cost_usd",   NULL};
 
 static const struct {
     const char *name, *model, *base_url, *key_env;
@@ -206,7 +214,7 @@ static enum err_code check_choices(const struct config_row *r, const char *text,
     }
 }
 
-static enum err_code check_address(enum config_key key, const char *text, struct err *err)
+static enum err_code check_address(const char *text, struct err *err)
 {
     const char *colon = strrchr(text, ':');
     bool bracketed = text[0] == '[';
@@ -216,12 +224,6 @@ static enum err_code check_address(enum config_key key, const char *text, struct
         (!bracketed && memchr(text, ':', (size_t)(colon - text))) || strpbrk(text, " \t/") ||
         strlen(text) > 255 || str_to_int(colon + 1, 0, 65535, &port, NULL))
         return err_set(err, ERR_INVALID, "'%.80s' is not an address such as 127.0.0.1:7234", text);
-    if (key == CONFIG_SERVER_LISTEN && !str_starts(text, "127.") &&
-        !str_starts(text, "localhost:") && !str_starts(text, "[::1]:"))
-        return err_set(err, ERR_INVALID,
-                       "'%.80s' is beyond loopback, which needs a token and TLS: not available in "
-                       "this version",
-                       text);
     return ERR_OK;
 }
 
@@ -295,7 +297,7 @@ static enum err_code check_type(enum config_key key, const char *text, struct er
             return err_set(err, ERR_INVALID, "'%.120s' is not an absolute path", text);
         return ERR_OK;
     case CONFIG_ADDRESS:
-        return check_address(key, text, err);
+        return check_address(text, err);
     case CONFIG_URL:
         return check_url(text, err);
     case CONFIG_INT:
@@ -620,6 +622,53 @@ bool config_has(const struct config *c, enum config_key key, const char *word)
         p += len + (p[len] == ',');
     }
     return false;
+}
+
+bool config_is_loopback(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    bool bracketed = address[0] == '[';
+    size_t len = colon ? (size_t)(colon - address) : 0;
+    struct in6_addr a6;
+    struct in_addr a4;
+    char host[64];
+
+    if (!len || len >= sizeof host || (bracketed && (len < 3 || colon[-1] != ']')))
+        return false;
+    memcpy(host, address + bracketed, len - 2u * bracketed);
+    host[len - 2u * bracketed] = '\0';
+    if (bracketed)
+        return inet_pton(AF_INET6, host, &a6) == 1 &&
+               (IN6_IS_ADDR_LOOPBACK(&a6) ||
+                (IN6_IS_ADDR_V4MAPPED(&a6) && a6.s6_addr[12] == IN_LOOPBACKNET));
+    if (inet_pton(AF_INET, host, &a4) == 1)
+        return ntohl(a4.s_addr) >> 24 == IN_LOOPBACKNET;
+    return str_eq(host, "localhost");
+}
+
+enum err_code config_check_listen(const struct config *c, struct err *err)
+{
+    static const enum config_key needed[] = {CONFIG_SERVER_TOKEN_FILE, CONFIG_SERVER_TLS_CERT,
+                                             CONFIG_SERVER_TLS_KEY};
+    const char *listen = config_get_str(c, CONFIG_SERVER_LISTEN), *first = NULL;
+    OWN_BUF struct buf missing = {0};
+
+    if (config_is_loopback(listen))
+        return ERR_OK;
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        const char *name = rows[needed[i]].name;
+
+        if (!str_is_empty(config_get_str(c, needed[i])))
+            continue;
+        buf_printf(&missing, "%s%s", missing.len ? ", " : "", name);
+        first = first ? first : name;
+    }
+    if (!first)
+        return ERR_OK;
+    err_set(err, ERR_INVALID,
+            "server.listen: '%.80s' is beyond loopback, which needs a token and TLS: set %s",
+            listen, buf_text(&missing));
+    return err_hint(err, ERR_INVALID, "stigmer config set %s /path/to/file", first);
 }
 
 const char *config_egress(const struct config *c)

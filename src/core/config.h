@@ -24,6 +24,9 @@
 
 enum config_key {
     CONFIG_SERVER_LISTEN,
+    CONFIG_SERVER_TOKEN_FILE,
+    CONFIG_SERVER_TLS_CERT,
+    CONFIG_SERVER_TLS_KEY,
     CONFIG_SERVER_LOG_LEVEL,
     CONFIG_SERVER_LOG_MAX_SIZE,
     CONFIG_SERVER_LOG_MAX_FILES,
@@ -144,6 +147,13 @@ double config_get_number(const struct config *c, enum config_key key);
 
 /* Is word one of the comma-separated words of the value? */
 bool config_has(const struct config *c, enum config_key key, const char *word);
+
+/* Does "host:port" name this machine alone? Numbers of the loopback networks, and localhost. */
+bool config_is_loopback(const char *address);
+
+/* A server.listen beyond loopback needs a token and TLS. The one rule that joins several keys: true
+ * of a whole configuration, not of one value. */
+MUST_CHECK enum err_code config_check_listen(const struct config *c, struct err *err);
 
 /* The text of sandbox.egress, as core/egress.h reads it. */
 const char *config_egress(const struct config *c);

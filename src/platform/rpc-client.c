@@ -1,55 +1,35 @@
-/* rpc-client.c — one channel: the calls that wait, the connection they use, and its renewal.
+/* rpc-client.c — one channel: the calls that wait, the connection they use (rpc-link.c), and its
+ * renewal (rpc-dial.c).
  *
- *   idle ──a call waits──▶ resolving ──▶ connecting ──▶ up ──error, GOAWAY──▶ back-off or idle
+ *   idle ──a call waits──▶ dialing ──▶ up ──error, GOAWAY──▶ back-off or idle
  *
  * A request lives in one of two lists: waiting (no stream yet) or running (its stream's user).
  * It is freed when it ends; its on_end is always called from the loop, never from rpc_client_call.
  * A connection that has got a GOAWAY is kept for the calls it carries, beside the new one. */
 #include "platform/rpc-client.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/mem.h"
-#include "base/own.h"
 #include "base/str.h"
-#include "platform/sock.h"
+#include "platform/rpc-dial.h"
+#include "platform/rpc-link.h"
 #include "wire/grpc.h"
 #include "wire/h2.h"
 #include "wire/pbcheck.h"
 
-#define READ_BYTES (64 << 10)
-#define WRITE_BYTES (64 << 10)
-#define ROUNDS 8
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 5000
 #define NESTING_MAX 100
 #define HEADER_BYTES (64 << 10)
 #define RETRIES_MAX 5 /* of one call that the server did not look at */
 
-struct link { /* one connection */
-    struct rpc_client *client;
-    int fd; /* owned */
-    struct loop_io *io;
-    struct h2 *h2;
-    struct loop_timer *timer;
-    struct buf out;
-    size_t out_at;
-    int64_t heard, pinged;
-    bool leaving; /* GOAWAY: no new calls */
-    bool dirty;
-    bool lost; /* to be freed at the turn's end */
-    struct link *next;
-};
-
 struct rpc_request {
     struct rpc_client *client;
     struct rpc_request *prev, *next; /* in waiting or running */
-    struct link *link;               /* NULL while waiting */
+    struct rpc_link *link;           /* NULL while waiting */
     struct h2_stream *stream;
     char *path;
     uint8_t *body; /* owned: kept until the server has answered, for a retry */
@@ -73,33 +53,18 @@ struct rpc_client {
     size_t message_bytes;
     int64_t ping_after_ms;
     bool fail_fast;
-    struct sock_addr addrs[SOCK_ADDRS];
-    size_t addr_count, addr_at;
-    struct lookup *lookup; /* on a helper thread now */
-    int fd;                /* connecting; -1 */
-    struct loop_io *io;
+    struct rpc_dial *dial;
     struct loop_timer *retry; /* armed: the next attempt has its time */
     bool retry_armed;
     bool dead; /* freed by its owner; goes at the turn's end */
     int64_t backoff_ms;
-    struct link *links; /* the first that is not leaving takes new calls */
+    struct rpc_link *links; /* the first that is not leaving takes new calls */
     struct rpc_request *waiting;
     struct rpc_request *running;
     struct loop_hook *hook;
     struct err last; /* why the last attempt failed */
-    uint8_t in[READ_BYTES];
+    uint8_t in[RPC_WIRE_READ];
 };
-
-struct lookup { /* survives the client, which it forgets then */
-    struct rpc_client *client;
-    char *address;
-    struct sock_addr addrs[SOCK_ADDRS];
-    size_t count;
-    enum err_code rc;
-    struct err err;
-};
-
-static void connect_start(struct rpc_client *c);
 
 /* ---- requests ---- */
 
@@ -159,16 +124,11 @@ static void request_end(struct rpc_request *r, const struct err *err)
         fn(err ? &copy : NULL, arg);
 }
 
-static void link_touch(struct link *l)
-{
-    l->dirty = true;
-}
-
 static void request_abort(struct rpc_request *r, const struct err *err)
 {
     if (r->stream) {
         h2_stream_reset(r->stream, H2_CANCEL);
-        link_touch(r->link);
+        r->link->dirty = true;
     }
     request_end(r, err);
 }
@@ -185,14 +145,14 @@ static void on_deadline(void *arg)
     request_abort(r, &err);
 }
 
-static void request_send(struct rpc_request *r, struct link *l)
+static void request_send(struct rpc_request *r, struct rpc_link *l)
 {
     struct rpc_client *c = r->client;
     struct h2_field f[12];
     char timeout[16];
     size_t n = 0;
     f[n++] = (struct h2_field){":method", "POST"};
-    f[n++] = (struct h2_field){":scheme", "http"};
+    f[n++] = (struct h2_field){":scheme", l->wire.tls ? "https" : "http"};
     f[n++] = (struct h2_field){":path", r->path};
     f[n++] =
         (struct h2_field){":authority", str_starts(c->address, "unix:") ? "localhost" : c->address};
@@ -216,22 +176,28 @@ static void request_send(struct rpc_request *r, struct link *l)
         memcpy(to, r->body, r->body_len);
     h2_stream_end(r->stream, NULL, 0);
     h2_stream_pause(r->stream, r->paused);
-    link_touch(l);
+    l->dirty = true;
 }
 
-static struct link *usable(struct rpc_client *c)
+static struct rpc_link *usable(struct rpc_client *c)
 {
-    for (struct link *l = c->links; l; l = l->next)
+    for (struct rpc_link *l = c->links; l; l = l->next)
         if (!l->leaving && !l->lost)
             return l;
     return NULL;
 }
 
+static void dial(struct rpc_client *c)
+{
+    if (!c->retry_armed && !c->dead)
+        rpc_dial_begin(c->dial);
+}
+
 static void start_waiting(struct rpc_client *c)
 {
-    struct link *l = usable(c);
+    struct rpc_link *l = usable(c);
     if (!l && c->waiting)
-        connect_start(c);
+        dial(c);
     while (l && c->waiting)
         request_send(c->waiting, l);
 }
@@ -355,7 +321,7 @@ static void on_end(struct h2_stream *s, void *arg)
 
 static void on_closed(struct h2_stream *s, uint32_t error, void *arg)
 {
-    struct link *l = arg;
+    struct rpc_link *l = arg;
     struct rpc_request *r = h2_stream_user(s);
     struct err err;
     if (!r)
@@ -365,6 +331,11 @@ static void on_closed(struct h2_stream *s, uint32_t error, void *arg)
     bool untouched = error == H2_REFUSED_STREAM || !h2_stream_was_sent(s);
     if (r->failed) {
         request_end(r, &r->fault);
+    } else if (l->fault.code) {
+        err_set(&err, l->fault.code, "%s: %.800s", r->client->address, l->fault.msg);
+        if (l->fault.hint[0])
+            err_hint(&err, err.code, "%s", l->fault.hint);
+        request_end(r, &err);
     } else if (untouched && r->tries < RETRIES_MAX) {
         list_remove(r);
         list_add(&r->client->waiting, r);
@@ -387,108 +358,23 @@ static void on_drained(struct h2_stream *s, void *arg)
 
 static void on_goaway(void *arg)
 {
-    struct link *l = arg;
+    struct rpc_link *l = arg;
     l->leaving = true;
 }
 
-/* ---- a connection ---- */
+/* ---- connections ---- */
 
-static void link_free(struct link *l)
+static void drop_link(struct rpc_link *l, struct rpc_client *c)
 {
-    struct rpc_client *c = l->client;
-    for (struct link **p = &c->links; *p; p = &(*p)->next)
+    for (struct rpc_link **p = &c->links; *p; p = &(*p)->next)
         if (*p == l) {
             *p = l->next;
             break;
         }
-    l->lost = true;
-    h2_free(l->h2);
-    loop_io_free(l->io);
-    loop_timer_free(l->timer);
-    close(l->fd);
-    buf_done(&l->out);
-    free(l);
+    rpc_link_free(l);
 }
 
-static void link_lose(struct link *l)
-{
-    l->lost = true;
-    loop_io_want(l->io, 0);
-}
-
-static void link_flush(struct link *l)
-{
-    bool more = true;
-    l->dirty = false;
-    for (int i = 0; i < ROUNDS; i++) {
-        if (l->out.len == 0 && h2_take(l->h2, &l->out, WRITE_BYTES, NULL)) {
-            link_lose(l);
-            return;
-        }
-        more = l->out.len != 0;
-        if (!more)
-            break;
-        ssize_t n = send(l->fd, l->out.data + l->out_at, l->out.len - l->out_at, MSG_NOSIGNAL);
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            break;
-        if (n < 0 && errno != EINTR) {
-            link_lose(l);
-            return;
-        }
-        l->out_at += n > 0 ? (size_t)n : 0;
-        if (l->out_at == l->out.len) {
-            l->out_at = 0;
-            buf_clear(&l->out);
-        }
-    }
-    if (!more && (h2_is_over(l->h2) || (l->leaving && h2_streams(l->h2) == 0)))
-        link_lose(l);
-    else
-        loop_io_want(l->io, LOOP_READ | (more ? LOOP_WRITE : 0));
-}
-
-static void on_link_io(int events, void *arg)
-{
-    struct link *l = arg;
-    struct rpc_client *c = l->client;
-    l->dirty = true;
-    for (int i = 0; i < ROUNDS && (events & LOOP_READ) && !l->lost; i++) {
-        ssize_t n = recv(l->fd, c->in, sizeof c->in, 0);
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0 || h2_feed(l->h2, c->in, (size_t)n, NULL)) {
-            link_lose(l);
-            return;
-        }
-        l->heard = loop_now_ms(c->loop);
-        l->pinged = 0;
-        if (h2_greeted(l->h2))
-            c->backoff_ms = 0;
-        if ((size_t)n < sizeof c->in)
-            return;
-    }
-}
-
-static void on_link_timer(void *arg)
-{
-    struct link *l = arg;
-    struct rpc_client *c = l->client;
-    int64_t now = loop_now_ms(c->loop);
-    if (l->pinged && now >= l->pinged + c->ping_after_ms) {
-        link_lose(l);
-        return;
-    }
-    if (!l->pinged && now >= l->heard + c->ping_after_ms) {
-        h2_ping(l->h2);
-        l->dirty = true;
-        l->pinged = now;
-    }
-    loop_timer_at(l->timer, (l->pinged ? l->pinged : l->heard) + c->ping_after_ms);
-}
-
-static void link_new(struct rpc_client *c, int take_fd)
+static void add_link(struct rpc_client *c, struct rpc_wire *take_wire)
 {
     static const struct h2_events events = {
         .headers = on_headers,
@@ -503,45 +389,46 @@ static void link_new(struct rpc_client *c, int take_fd)
                                .header_bytes = HEADER_BYTES,
                                .buffered_bytes = SIZE_MAX / 4,
                                .streams = 0};
-    struct link *l = mem_new(sizeof *l);
-    l->client = c;
-    l->fd = take_fd;
-    l->h2 = h2_new_client(&limits, &events, l);
-    l->io = loop_io_new(c->loop, l->fd, on_link_io, l);
-    l->timer = loop_timer_new(c->loop, on_link_timer, l);
-    l->heard = loop_now_ms(c->loop);
-    l->dirty = true;
+    struct rpc_link *l =
+        rpc_link_new(c->loop, take_wire, c->in, &limits, &events, c->ping_after_ms);
+
     l->next = c->links;
     c->links = l;
-    loop_io_want(l->io, LOOP_READ);
-    loop_timer_in(l->timer, c->ping_after_ms);
+    if (l->wire.early.len)
+        rpc_link_read(l);
 }
 
 static void on_turn_end(void *arg)
 {
     struct rpc_client *c = arg;
-    for (struct link *l = c->links, *next; l && !c->dead; l = next) {
+    for (struct rpc_link *l = c->links, *next; l && !c->dead; l = next) {
         next = l->next;
+        if (l->dirty && !l->lost && h2_greeted(l->h2))
+            c->backoff_ms = 0;
         if (l->dirty && !l->lost)
-            link_flush(l);
+            rpc_link_flush(l);
         if (l->lost)
-            link_free(l);
+            drop_link(l, c);
     }
     if (!c->dead && c->waiting)
         start_waiting(c);
-    for (struct link *l = c->links; l && !c->dead; l = l->next)
+    for (struct rpc_link *l = c->links; l && !c->dead; l = l->next)
         if (l->dirty && !l->lost)
-            link_flush(l);
+            rpc_link_flush(l);
 }
 
-/* ---- connecting ---- */
+/* ---- dialing ---- */
 
-static void connect_failed(struct rpc_client *c, const struct err *why)
+static void dial_failed(struct rpc_client *c, const struct err *why)
 {
     uint32_t dice = 0;
-    err_set(&c->last, ERR_UNAVAILABLE, "%s: %.800s", c->address, why->msg);
+    err_set(&c->last,
+            why->code == ERR_UNAUTHENTICATED || why->code == ERR_UNSUPPORTED ? why->code
+                                                                             : ERR_UNAVAILABLE,
+            "%s: %.800s", c->address, why->msg);
+    if (why->hint[0])
+        err_hint(&c->last, c->last.code, "%s", why->hint);
     c->last.sys = why->sys;
-    c->addr_at = 0;
     if (c->fail_fast) {
         struct err err = c->last;
         while (!c->dead && c->waiting)
@@ -556,94 +443,16 @@ static void connect_failed(struct rpc_client *c, const struct err *why)
     loop_timer_in(c->retry, c->backoff_ms * 3 / 4 + dice % (c->backoff_ms / 2 + 1));
 }
 
-static void connected(struct rpc_client *c, int take_fd)
-{
-    c->addr_at = 0;
-    c->last.code = ERR_OK;
-    link_new(c, take_fd);
-    start_waiting(c);
-}
-
-static void on_connect_io(int events, void *arg);
-
-static void connect_next(struct rpc_client *c)
-{
-    struct err err;
-    err_set(&err, ERR_UNAVAILABLE, "no address");
-    while (c->addr_at < c->addr_count) {
-        bool done = false;
-        int fd = -1;
-        if (sock_connect(&c->addrs[c->addr_at], &fd, &done, &err)) {
-            c->addr_at++;
-            continue;
-        }
-        if (done) {
-            connected(c, fd);
-            return;
-        }
-        c->fd = fd;
-        c->io = loop_io_new(c->loop, fd, on_connect_io, c);
-        loop_io_want(c->io, LOOP_WRITE);
-        return;
-    }
-    connect_failed(c, &err);
-}
-
-static void on_connect_io(int events, void *arg)
+static void on_dialed(struct rpc_wire *take_wire, const struct err *err, void *arg)
 {
     struct rpc_client *c = arg;
-    struct err err;
-    (void)events;
-    loop_io_free(TAKE(c->io));
-    int fd = take_fd(&c->fd);
-    if (sock_connected(fd, &err) == ERR_OK) {
-        connected(c, fd);
+    if (!take_wire) {
+        dial_failed(c, err);
         return;
     }
-    close(fd);
-    if (++c->addr_at < c->addr_count)
-        connect_next(c);
-    else
-        connect_failed(c, &err);
-}
-
-static void lookup_work(void *arg)
-{
-    struct lookup *l = arg;
-    l->rc = sock_resolve(l->address, l->addrs, &l->count, &l->err);
-}
-
-static void lookup_done(void *arg)
-{
-    struct lookup *l = arg;
-    struct rpc_client *c = l->client;
-    if (c) {
-        c->lookup = NULL;
-        memcpy(c->addrs, l->addrs, sizeof c->addrs);
-        c->addr_count = l->rc ? 0 : l->count;
-        if (l->rc)
-            connect_failed(c, &l->err);
-        else
-            connect_next(c);
-    }
-    free(l->address);
-    free(l);
-}
-
-static void connect_start(struct rpc_client *c)
-{
-    if (c->lookup || c->io || c->retry_armed || c->dead)
-        return;
-    c->addr_at = 0;
-    if (sock_needs_lookup(c->address)) {
-        struct lookup *l = mem_new(sizeof *l);
-        l->client = c;
-        l->address = mem_str(c->address);
-        c->lookup = l;
-        loop_work(c->loop, lookup_work, lookup_done, l);
-        return;
-    }
-    connect_next(c);
+    c->last.code = ERR_OK;
+    add_link(c, take_wire);
+    start_waiting(c);
 }
 
 static void on_retry(void *arg)
@@ -658,16 +467,13 @@ static void on_retry(void *arg)
 enum err_code rpc_client_new(struct loop *loop, const struct rpc_client_options *o,
                              struct rpc_client **ret, struct err *err)
 {
-    struct sock_addr addrs[SOCK_ADDRS];
-    size_t count = 0;
-    if (!o->address)
-        return err_set(err, ERR_INVALID, "no address to connect to");
-    if (!sock_needs_lookup(o->address)) {
-        enum err_code rc = sock_resolve(o->address, addrs, &count, err);
-        if (rc)
-            return rc;
-    }
     struct rpc_client *c = mem_new(sizeof *c);
+    enum err_code rc =
+        rpc_dial_new(loop, o->address, o->tls, o->server_name, on_dialed, c, &c->dial, err);
+    if (rc) {
+        free(c);
+        return rc;
+    }
     c->loop = loop;
     c->address = mem_str(o->address);
     if (!str_is_empty(o->token)) {
@@ -678,10 +484,6 @@ enum err_code rpc_client_new(struct loop *loop, const struct rpc_client_options 
     c->message_bytes = o->message_bytes ? o->message_bytes : (size_t)64 << 20;
     c->ping_after_ms = o->ping_after_ms ? o->ping_after_ms : 30000;
     c->fail_fast = o->fail_fast;
-    c->fd = -1;
-    if (count)
-        memcpy(c->addrs, addrs, count * sizeof *addrs);
-    c->addr_count = count;
     c->retry = loop_timer_new(loop, on_retry, c);
     c->hook = loop_hook_new(loop, on_turn_end, c);
     *ret = c;
@@ -692,8 +494,10 @@ static void destroy(void *arg)
 {
     struct rpc_client *c = arg;
     while (c->links)
-        link_free(c->links);
+        drop_link(c->links, c);
     free(c->address);
+    if (c->authorization)
+        explicit_bzero(c->authorization, strlen(c->authorization));
     free(c->authorization);
     free(c);
 }
@@ -707,11 +511,7 @@ void rpc_client_free(struct rpc_client *c)
         request_free(c->waiting);
     while (c->running)
         request_free(c->running);
-    if (c->lookup)
-        c->lookup->client = NULL;
-    loop_io_free(c->io);
-    if (c->fd >= 0)
-        close(c->fd);
+    rpc_dial_free(c->dial);
     loop_timer_free(c->retry);
     loop_hook_free(c->hook);
     /* We may be inside one of its connections' callbacks. */
@@ -720,7 +520,7 @@ void rpc_client_free(struct rpc_client *c)
 
 bool rpc_client_is_up(const struct rpc_client *c)
 {
-    for (const struct link *l = c->links; l; l = l->next)
+    for (const struct rpc_link *l = c->links; l; l = l->next)
         if (!l->leaving && !l->lost && h2_greeted(l->h2))
             return true;
     return false;
@@ -745,10 +545,10 @@ struct rpc_request *rpc_client_call(struct rpc_client *c, const struct rpc_call_
         loop_timer_at(r->deadline, r->until);
     }
     list_add(&c->waiting, r);
-    struct link *l = usable(c);
+    struct rpc_link *l = usable(c);
     if (l) {
         request_send(r, l);
-    } else if (!c->retry_armed && !c->io && !c->lookup) {
+    } else if (!c->retry_armed && !rpc_dial_is_busy(c->dial)) {
         /* Connecting may fail at once, and failing calls back. */
         c->retry_armed = true;
         loop_timer_in(c->retry, 0);
@@ -760,7 +560,7 @@ void rpc_request_cancel(struct rpc_request *r)
 {
     if (r->stream) {
         h2_stream_reset(r->stream, H2_CANCEL);
-        link_touch(r->link);
+        r->link->dirty = true;
     }
     request_free(r);
 }
@@ -771,7 +571,7 @@ void rpc_request_pause(struct rpc_request *r, bool paused)
     if (!r->stream)
         return;
     h2_stream_pause(r->stream, paused);
-    link_touch(r->link);
+    r->link->dirty = true;
 }
 
 /* ---- one call from start to end ---- */

@@ -1,9 +1,11 @@
-/* rpc-client.h — a gRPC channel on nghttp2 to one address, reconnecting by itself.
+/* rpc-client.h — a gRPC channel on nghttp2 to one address, with TLS or without, reconnecting by
+ * itself.
  *
  * Addresses: "unix:/path/to.sock", "127.0.0.1:7234", "[::1]:7234", "localhost:7234" (both
  * families of localhost are tried; other host names are resolved on a helper thread).
  * A call started while the channel is down waits for the connection until its deadline, unless
  * fail_fast; back-off between attempts is 50 ms doubling to 5 s with jitter.
+ * A TLS handshake that failed is told as tls.h has it, not as ERR_UNAVAILABLE.
  * Threads: the loop's thread only. */
 #ifndef PLATFORM_RPC_CLIENT_H
 #define PLATFORM_RPC_CLIENT_H
@@ -13,13 +15,17 @@
 
 #include "base/err.h"
 #include "platform/loop.h"
+#include "platform/tls.h"
 
 struct rpc_client;
 struct rpc_request;
 
 struct rpc_client_options {
-    const char *address;   /* copied */
-    const char *token;     /* sent as "authorization: Bearer …" when set; copied */
+    const char *address;           /* copied */
+    const char *token;             /* sent as "authorization: Bearer …" when set; copied */
+    const struct tls_context *tls; /* borrowed until the client is freed; NULL: cleartext */
+    const char
+        *server_name;      /* that the certificate must be for; NULL: the address's host; copied */
     size_t message_bytes;  /* 0: 64 MiB, what we accept */
     int64_t ping_after_ms; /* 0: 30 s */
     bool fail_fast;        /* a refused connection fails waiting calls with ERR_UNAVAILABLE */

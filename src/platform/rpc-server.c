@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -25,6 +26,7 @@ struct entry {
 struct rpc_server {
     struct loop *loop;
     struct rpc_limits limits;
+    char *token; /* owned; NULL: none is asked for */
     struct rpc_conns *conns;
     struct service *services;
     size_t service_count;
@@ -193,14 +195,20 @@ void rpc_call_on_closed(struct rpc_call *c, loop_fn *fn, void *arg)
     c->on_closed_arg = arg;
 }
 
+/* Over for a reason that its handler learns of. */
+static void call_stop(struct rpc_call *c, const struct err *err)
+{
+    call_tell_closed(c);
+    c->over = false;
+    call_end(c, err);
+}
+
 static void on_deadline(void *arg)
 {
     struct rpc_call *c = arg;
     struct err err;
     err_set(&err, ERR_TIMEOUT, "deadline exceeded");
-    call_tell_closed(c);
-    c->over = false;
-    call_end(c, &err);
+    call_stop(c, &err);
 }
 
 /* ---- what a connection tells ---- */
@@ -234,27 +242,65 @@ static bool is_grpc_type(const char *type)
     return after == '\0' || after == '+' || after == ';';
 }
 
+static bool shows_token(const struct rpc_server *s, const struct h2_stream *stream)
+{
+    static const char scheme[] = "bearer ";
+    const char *given = h2_stream_header(stream, "authorization");
+
+    return given && strncasecmp(given, scheme, sizeof scheme - 1) == 0 &&
+           str_eq_secret(given + sizeof scheme - 1, s->token);
+}
+
+/* May the peer call entry (NULL: what is not there)? */
+static enum err_code check_peer(const struct rpc_server *s, const struct h2_stream *stream,
+                                const struct entry *entry, struct err *err)
+{
+    if (!rpc_conn_is_tcp(stream))
+        return ERR_OK;
+    if (rpc_conn_lacks_tls(stream))
+        return err_hint(err, err_set(err, ERR_STATE, "this port speaks TLS"),
+                        "--server tls://HOST:PORT (elsewhere: TLS in place of plaintext)");
+    if (!s->token && !rpc_conn_is_foreign(stream))
+        return ERR_OK;
+    if (!s->token)
+        return err_hint(err,
+                        err_set(err, ERR_DENIED,
+                                "this API is another user's: TCP is for that user and root alone"),
+                        "call it as the user who started the server");
+    if ((entry && s->services[entry->service].table->is_open) || shows_token(s, stream))
+        return ERR_OK;
+    err_set(err, ERR_UNAUTHENTICATED,
+            h2_stream_header(stream, "authorization") ? "the server does not accept this token"
+                                                      : "the server wants a token");
+    return err_hint(err, ERR_UNAUTHENTICATED,
+                    "--token-file FILE or STIGMER_TOKEN, with what its server.token_file holds "
+                    "(elsewhere: authorization: Bearer TOKEN)");
+}
+
 static enum err_code check_headers(struct rpc_server *s, struct h2_stream *stream,
                                    const struct entry **ret, int64_t *ret_timeout_ms,
                                    struct err *err)
 {
     const char *encoding = h2_stream_header(stream, "grpc-encoding");
     const char *timeout = h2_stream_header(stream, "grpc-timeout");
-    enum err_code rc = ERR_OK;
+    const struct entry *entry = NULL;
+    struct err refused;
+    enum err_code rc;
     if (h2_stream_headers_too_big(stream))
         return err_set(err, ERR_LIMIT, "the request's headers are larger than %zu bytes",
                        s->limits.header_bytes);
-    if (rpc_conn_is_foreign(stream))
-        return err_hint(err,
-                        err_set(err, ERR_DENIED,
-                                "this API is another user's: TCP is for that user and root alone"),
-                        "call it as the user who started the server");
-    rc = find_method(s, stream, ret, err);
+    rc = find_method(s, stream, &entry, err);
+    if (check_peer(s, stream, entry, &refused)) { /* who may not call learns no names */
+        *err = refused;
+        return refused.code;
+    }
     if (!rc && encoding && strcmp(encoding, "identity") != 0)
         rc = err_set(err, ERR_UNSUPPORTED, "grpc-encoding %.40s is not supported, only identity is",
                      encoding);
     if (!rc && timeout)
         rc = grpc_timeout_parse(timeout, strlen(timeout), ret_timeout_ms, err);
+    if (!rc)
+        *ret = entry;
     return rc;
 }
 
@@ -331,11 +377,8 @@ static void on_broken(struct h2_stream *stream, const struct err *err, void *arg
 {
     (void)arg;
     struct rpc_call *c = h2_stream_user(stream);
-    if (!c)
-        return;
-    call_tell_closed(c);
-    c->over = false;
-    call_end(c, err);
+    if (c)
+        call_stop(c, err);
 }
 
 static void on_end(struct h2_stream *stream, void *arg)
@@ -382,6 +425,29 @@ static void on_drained(struct h2_stream *stream, void *arg)
         c->on_drained(c->on_drained_arg);
 }
 
+static void on_stalled(struct h2_stream *stream, bool incoming, unsigned sweeps, void *arg)
+{
+    const struct rpc_server *s = arg;
+    struct rpc_call *c = h2_stream_user(stream);
+    struct err err;
+    if (!h2_stream_has_headers(stream)) {
+        rpc_conn_close(stream);
+    } else if (!incoming && sweeps * s->limits.request_ms < s->limits.answer_ms) {
+        return;
+    } else if (!incoming) {
+        h2_stream_reset(stream, H2_CANCEL);
+    } else if (!c) { /* answered long ago */
+        h2_stream_reset(stream, H2_NO_ERROR);
+    } else if (c->entry->method->client_streams && !h2_stream_is_amid(stream)) {
+        return; /* it may think as long as it likes */
+    } else {
+        err_set(&err, ERR_TIMEOUT, "the request is not complete, and nothing of it came for %lld s",
+                (long long)(s->limits.request_ms / 1000));
+        call_stop(c, &err);
+    }
+    rpc_conn_touch(stream);
+}
+
 static void on_goaway(void *arg)
 {
     (void)arg;
@@ -414,6 +480,7 @@ struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *li
         .end = on_end,
         .closed = on_closed,
         .drained = on_drained,
+        .stalled = on_stalled,
         .goaway = on_goaway,
     };
     struct rpc_server *s = mem_new(sizeof *s);
@@ -426,6 +493,9 @@ struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *li
     l.nesting = l.nesting ? l.nesting : 64;
     l.ping_after_ms = l.ping_after_ms ? l.ping_after_ms : 300000;
     l.first_request_ms = l.first_request_ms ? l.first_request_ms : 20000;
+    l.request_ms = l.request_ms ? l.request_ms : 60000;
+    l.answer_ms = l.answer_ms ? l.answer_ms : 600000;
+    l.idle_ms = l.idle_ms ? l.idle_ms : 900000;
     s->loop = loop;
     s->limits = l;
     s->conns = rpc_conns_new(loop, &s->limits, &events, on_no_connections, s);
@@ -437,6 +507,7 @@ void rpc_server_free(struct rpc_server *s)
     if (!s)
         return;
     s->drained = NULL;
+    rpc_server_set_token(s, NULL);
     rpc_conns_free(s->conns);
     loop_timer_free(s->grace);
     void *value;
@@ -485,7 +556,21 @@ const char *rpc_server_service(const struct rpc_server *s, unsigned gates, size_
 
 void rpc_server_listen(struct rpc_server *s, int take_fd, unsigned gates)
 {
-    rpc_conns_listen(s->conns, take_fd, gates);
+    rpc_conns_listen(s->conns, take_fd, gates, NULL);
+}
+
+void rpc_server_listen_tls(struct rpc_server *s, int take_fd, unsigned gates,
+                           const struct tls_context *tls)
+{
+    rpc_conns_listen(s->conns, take_fd, gates, tls);
+}
+
+void rpc_server_set_token(struct rpc_server *s, const char *token)
+{
+    if (s->token)
+        explicit_bzero(s->token, strlen(s->token));
+    free(s->token);
+    s->token = str_is_empty(token) ? NULL : mem_str(token);
 }
 
 void rpc_server_unlisten(struct rpc_server *s, int fd)

@@ -1,5 +1,5 @@
-/* rpc-server.h — a gRPC server on nghttp2: HTTP/2 cleartext with prior knowledge, unary and
- * server-streaming methods, over TCP and unix sockets.
+/* rpc-server.h — a gRPC server on nghttp2: unary and server-streaming methods, over unix sockets
+ * and TCP, where TLS and a token can be asked for; cleartext is HTTP/2 with prior knowledge.
  *
  *   listener ──accept──▶ connection ──HEADERS+DATA──▶ call ──handler──▶ send* ──▶ finish
  *
@@ -8,8 +8,9 @@
  * What it takes care of: deadlines (grpc-timeout → DEADLINE_EXCEEDED), cancel, trailers-only
  * errors, percent-encoded messages, message and header limits, flow control, keep-alive pings,
  * (seldom, so that an idle server sleeps: a TCP peer whose machine is gone is found by the kernel's
- * own keep-alive in a minute), GOAWAY drain, 404/405/415 for what is not gRPC, gzip refused with
- * UNIMPLEMENTED and grpc-accept-encoding: identity.
+ * own keep-alive in a minute), peers that send or take nothing (rpc_limits), GOAWAY drain,
+ * 404/405/415 for what is not gRPC, gzip refused with UNIMPLEMENTED and grpc-accept-encoding:
+ * identity.
  *
  * Ownership: a call is a handle owned by the server; it stays valid until rpc_call_finish/fail
  * has been called by the handler's side OR its on_closed callback has run, whichever is first.
@@ -25,6 +26,7 @@
 
 #include "base/err.h"
 #include "platform/loop.h"
+#include "platform/tls.h"
 
 struct rpc_server;
 struct rpc_call;
@@ -47,18 +49,23 @@ struct rpc_method {
 struct rpc_service {
     const char *name;                 /* "ai.stigmer.agentic.agent.v1.AgentCommandController" */
     const struct rpc_method *methods; /* ends with name == NULL; borrowed for the server's life */
+    bool is_open;                     /* answers without the token, too */
 };
 
 struct rpc_limits {
     size_t message_bytes;     /* 0: GRPC_MESSAGE_MAX */
     size_t header_bytes;      /* 0: 16 KiB, all headers of one request together */
     unsigned streams;         /* 0: 256 at once on one connection */
-    unsigned connections;     /* 0: 1024 */
+    unsigned connections;     /* 0: 1024; the last quarter not over TCP */
     size_t buffered_bytes;    /* 0: 256 KiB unsent per call before rpc_call_is_full */
     unsigned nesting;         /* 0: 64 levels of submessage */
     int64_t ping_after_ms;    /* 0: 5 min of silence, then a ping; unanswered as long: closed */
-    int64_t first_request_ms; /* 0: 20 s for a new peer to send its preface and SETTINGS */
-    bool own_user_only;       /* over TCP: calls of other users than ours and root are refused */
+    int64_t first_request_ms; /* 0: 20 s for a new peer: TLS handshake, preface and SETTINGS */
+    int64_t request_ms; /* 0: 60 s (to 120) in which nothing of a begun request comes: ended */
+    int64_t answer_ms;  /* 0: 10 min in which a peer takes nothing of what waits for it: ended */
+    int64_t idle_ms;    /* 0: 15 min without a call on TCP, then GOAWAY */
+    bool own_user_only; /* over TCP: calls of other users than ours and root are refused,
+                           unless there is a token, which then decides */
 };
 
 struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *limits);
@@ -70,6 +77,13 @@ void rpc_server_add(struct rpc_server *s, const struct rpc_service *service, voi
 /* A listening socket that the caller made (bound, listening, nonblocking); taken over.
  * gate: bitmask of RPC_GATE_*; only services added with a matching gate answer on it. */
 void rpc_server_listen(struct rpc_server *s, int take_fd, unsigned gates);
+/* The same with TLS; the context is borrowed until the server is freed. */
+void rpc_server_listen_tls(struct rpc_server *s, int take_fd, unsigned gates,
+                           const struct tls_context *tls);
+
+/* From here on each call over TCP needs "authorization: Bearer TOKEN", but for open services. NULL:
+ * none. Copied. */
+void rpc_server_set_token(struct rpc_server *s, const char *token);
 /* Closes it; the connections that came by it stay. */
 void rpc_server_unlisten(struct rpc_server *s, int fd);
 

@@ -83,6 +83,13 @@ bool sock_needs_lookup(const char *address)
     return !is_numeric(host) && strcmp(host, "localhost") != 0;
 }
 
+bool sock_host(const char *address, char ret[SOCK_HOST])
+{
+    char port[8];
+
+    return !unix_path(address) && split(address, ret, port, NULL) == ERR_OK;
+}
+
 static void numeric_addr(const char *host, const char *port, struct sock_addr *ret)
 {
     struct sockaddr_in *in4 = (struct sockaddr_in *)&ret->ss;

@@ -23,6 +23,10 @@ bool sock_needs_lookup(const char *address);
 MUST_CHECK enum err_code sock_resolve(const char *address, struct sock_addr ret[SOCK_ADDRS],
                                       size_t *ret_count, struct err *err);
 
+/* The host of "host:port", without brackets; false where there is none. */
+#define SOCK_HOST 256
+bool sock_host(const char *address, char ret[SOCK_HOST]);
+
 /* Listen. A unix socket gets `mode`; a socket file that nobody listens on is replaced, any other
  * file is left alone (ERR_CONFLICT, as for a port in use; the message names who holds it when
  * that can be seen). */

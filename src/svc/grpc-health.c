@@ -100,7 +100,7 @@ struct grpc_health *grpc_health_new(struct rpc_server *server)
          &health__health_check_response__descriptor, true, watch, false, NULL},
         {0},
     };
-    static const struct rpc_service service = {"grpc.health.v1.Health", methods};
+    static const struct rpc_service service = {"grpc.health.v1.Health", methods, true};
     struct grpc_health *h = mem_new(sizeof *h);
     h->server = server;
     h->serving = true;

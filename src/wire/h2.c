@@ -46,6 +46,8 @@ struct h2_stream {
     bool answered, ending, ended; /* our half: head queued, end asked for, end reached */
     bool deferred, full, drained, told_to_stop;
     bool paused, peer_ended, reset, sent, unsent;
+    bool moved, waited; /* since the last sweep; at the last sweep */
+    unsigned still;     /* sweeps in a row that found it waiting and not moved */
 };
 
 /* ---- streams ---- */
@@ -134,6 +136,16 @@ bool h2_stream_is_full(const struct h2_stream *s)
 bool h2_stream_peer_ended(const struct h2_stream *s)
 {
     return s->peer_ended;
+}
+
+bool h2_stream_is_amid(const struct h2_stream *s)
+{
+    return !grpc_reader_is_empty(&s->reader);
+}
+
+bool h2_stream_has_headers(const struct h2_stream *s)
+{
+    return s->told_headers;
 }
 
 /* ---- what comes in ---- */
@@ -228,6 +240,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
     }
     s->unconsumed += len;
+    s->moved = true;
     open_window(s);
     if (s->broken || !s->user)
         return 0;
@@ -306,6 +319,7 @@ static size_t fields_to_nv(const char *p, size_t len, nghttp2_nv nv[FIELDS_MAX])
 static void out_taken(struct h2_stream *s, size_t n)
 {
     s->out_at += n;
+    s->moved |= n != 0;
     size_t left = s->out_len - s->out_at;
     if (left == 0) {
         s->out_at = s->out_len = 0;
@@ -587,6 +601,27 @@ unsigned h2_streams(const struct h2 *h)
 void h2_set_owner(struct h2 *h, void *owner)
 {
     h->owner = owner;
+}
+
+static bool sweep_stream(struct h2_stream *s)
+{
+    bool outgoing = s->out_len > s->out_at;
+    bool waits = (outgoing || (!s->peer_ended && !s->paused)) && !s->reset;
+    bool still = waits && s->waited && (!s->moved || !s->told_headers);
+    s->still = still ? s->still + 1 : 0;
+    s->waited = waits;
+    s->moved = false;
+    if (still && s->h->ev.stalled)
+        s->h->ev.stalled(s, !outgoing, s->still, s->h->arg);
+    return waits && !s->reset;
+}
+
+bool h2_sweep(struct h2 *h)
+{
+    bool any = false;
+    for (struct h2_stream *s = h->streams; s; s = s->next)
+        any |= sweep_stream(s);
+    return any;
 }
 
 void h2_ping(struct h2 *h)

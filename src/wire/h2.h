@@ -38,6 +38,9 @@ struct h2_events {
     void (*closed)(struct h2_stream *s, uint32_t error, void *arg);
     /* A stream that was full has room again. */
     void (*drained)(struct h2_stream *s, void *arg);
+    /* By h2_sweep alone; NULL: not asked for. incoming: it is the peer's bytes that do not come,
+     * not ours that it does not take. sweeps: how many in a row have found it so, from 1. */
+    void (*stalled)(struct h2_stream *s, bool incoming, unsigned sweeps, void *arg);
     void (*goaway)(void *arg);
 };
 
@@ -61,6 +64,12 @@ bool h2_is_over(const struct h2 *h); /* neither side has anything left to say */
 bool h2_greeted(const struct h2 *h); /* the peer's SETTINGS have come */
 unsigned h2_streams(const struct h2 *h);
 void h2_set_owner(struct h2 *h, void *owner); /* for h2_stream_owner; the engine ignores it */
+
+/* Tells as `stalled` each stream that waited through the whole time since the last sweep, for the
+ * rest of the peer's request or for the peer to take what is unsent, and nothing of it moved.
+ * Headers are waited for whether they move or not. False: no stream waits, so another sweep tells
+ * nothing unless something happens before. */
+bool h2_sweep(struct h2 *h);
 
 void h2_ping(struct h2 *h);
 void h2_notice(struct h2 *h); /* announce that a GOAWAY will come: open no more streams */
@@ -88,6 +97,8 @@ void h2_stream_reset(struct h2_stream *s, uint32_t error); /* queued bytes are d
 void h2_stream_pause(struct h2_stream *s, bool paused);    /* the window stays shut meanwhile */
 bool h2_stream_is_full(const struct h2_stream *s);
 bool h2_stream_peer_ended(const struct h2_stream *s);
+bool h2_stream_has_headers(const struct h2_stream *s); /* the first block is complete */
+bool h2_stream_is_amid(const struct h2_stream *s);     /* a part of a message has come */
 
 enum { H2_NO_ERROR = 0, H2_REFUSED_STREAM = 7, H2_CANCEL = 8 };
 

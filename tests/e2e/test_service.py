@@ -127,6 +127,17 @@ def test_sockets_that_are_handed_over_outlive_a_crash_with_who_waits_there(home)
         api.close()
 
 
+def test_a_socket_beyond_loopback_is_not_taken_without_token_and_tls(home):
+    tcp = socket.create_server(("0.0.0.0", 0))
+    m = Manager(home, sockets=(tcp,))
+    try:
+        assert "0.0.0.0" in m.hear("beyond loopback")[-1]
+        assert m.process.wait(30) == 2
+    finally:
+        m.end()
+        tcp.close()
+
+
 def test_the_units_are_written_checked_and_removed(home, tmp_path):
     home.env["XDG_CONFIG_HOME"] = str(tmp_path)
     r = home.stigmer("server", "install", "--user")

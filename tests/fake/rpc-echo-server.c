@@ -1,6 +1,7 @@
 /* rpc-echo-server.c — what the tests of the gRPC layer talk to.
- *   rpc-echo-server ADDRESS… [--ping MS] [--first MS] [--message BYTES]
- * Prints "listening ADDRESS" for each and ends at SIGTERM, or drained after `drain`. */
+ *   rpc-echo-server ADDRESS… [--ping MS] [--first MS] [--request MS] [--answer MS] [--idle MS]
+ *                   [--message BYTES] [--connections N] [--token T] [--cert F --key F [--client-ca
+ * F]] Prints "listening ADDRESS" for each and ends at SIGTERM, or drained after `drain`. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,26 +170,62 @@ static int64_t number(const char *text)
     return n;
 }
 
+struct options {
+    struct rpc_limits limits;
+    struct tls_server_options tls;
+    const char *token;
+};
+
+static void read_options(char **argv, struct options *o)
+{
+    const struct {
+        const char *name;
+        int64_t *ms;
+        const char **text;
+    } rows[] = {{"--ping", &o->limits.ping_after_ms, NULL},
+                {"--first", &o->limits.first_request_ms, NULL},
+                {"--request", &o->limits.request_ms, NULL},
+                {"--answer", &o->limits.answer_ms, NULL},
+                {"--idle", &o->limits.idle_ms, NULL},
+                {"--token", NULL, &o->token},
+                {"--cert", NULL, &o->tls.cert_file},
+                {"--key", NULL, &o->tls.key_file},
+                {"--client-ca", NULL, &o->tls.client_ca_file}};
+    for (; *argv; argv++) {
+        if (strcmp(*argv, "--message") == 0)
+            o->limits.message_bytes = (size_t)number(argv[1]);
+        else if (strcmp(*argv, "--connections") == 0)
+            o->limits.connections = (unsigned)number(argv[1]);
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            if (strcmp(*argv, rows[i].name) != 0)
+                continue;
+            if (rows[i].ms)
+                *rows[i].ms = number(argv[1]);
+            else
+                *rows[i].text = argv[1];
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
-    struct rpc_limits limits = {0};
+    struct options o = {0};
     struct app app = {.loop = loop_new()};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--ping") == 0)
-            limits.ping_after_ms = number(argv[++i]);
-        else if (strcmp(argv[i], "--first") == 0)
-            limits.first_request_ms = number(argv[++i]);
-        else if (strcmp(argv[i], "--message") == 0)
-            limits.message_bytes = (size_t)number(argv[++i]);
+    struct tls_context *tls = NULL;
+    struct err err;
+    read_options(argv + 1, &o);
+    if (o.tls.cert_file && tls_context_server(&o.tls, &tls, &err)) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 2;
     }
     struct loop_signal *term = loop_signal_new(app.loop, SIGTERM, quit, &app);
     enum err_code code = ERR_OK;
-    app.server = rpc_server_new(app.loop, &limits);
+    app.server = rpc_server_new(app.loop, &o.limits);
+    rpc_server_set_token(app.server, o.token);
     rpc_server_add(app.server, &service, &app);
     struct grpc_health *health = grpc_health_new(app.server);
     struct grpc_reflection *reflection = grpc_reflection_new(app.server);
     for (int i = 1; i < argc; i++) {
-        struct err err;
         char name[256];
         int fd;
         if (argv[i][0] == '-') {
@@ -202,7 +239,10 @@ int main(int argc, char **argv)
             fprintf(stderr, "%s\n", err.msg);
             break;
         }
-        rpc_server_listen(app.server, fd, RPC_GATE_API);
+        if (tls && argv[i][0] != 'u')
+            rpc_server_listen_tls(app.server, fd, RPC_GATE_API, tls);
+        else
+            rpc_server_listen(app.server, fd, RPC_GATE_API);
         printf("listening %s\n", name);
     }
     fflush(stdout);
@@ -212,6 +252,7 @@ int main(int argc, char **argv)
     rpc_server_free(app.server);
     grpc_health_free(health);
     grpc_reflection_free(reflection);
+    tls_context_free(tls);
     loop_free(app.loop);
     return err_code_exit(code);
 }

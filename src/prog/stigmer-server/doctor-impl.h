@@ -31,7 +31,8 @@ typedef void doctor_check_fn(struct doctor *d);
 
 doctor_check_fn doctor_home, doctor_home_access, doctor_home_network, doctor_disk, doctor_inodes,
     doctor_store, doctor_stale, doctor_clock, doctor_files, doctor_memory,
-    doctor_keys; /* -host.c */
+    doctor_keys;                          /* -host.c */
+doctor_check_fn doctor_token, doctor_tls; /* -listen.c */
 doctor_check_fn doctor_landlock, doctor_landlock_net, doctor_seccomp, doctor_namespaces,
     doctor_sandbox; /* -sandbox.c */
 doctor_check_fn doctor_docker, doctor_podman, doctor_runner_kind, doctor_archive,

@@ -67,12 +67,14 @@ static void check_temporal(struct doctor *d)
 int doctor_main(const struct settings_args *args, const struct paths *paths, bool online)
 {
     static doctor_check_fn *const checks[] = {
-        check_config,       doctor_home,    doctor_home_access, doctor_home_network, doctor_disk,
-        doctor_inodes,      doctor_store,   doctor_stale,       doctor_clock,        doctor_files,
-        doctor_memory,      check_port,     doctor_program,     doctor_docker,       doctor_podman,
-        doctor_runner_kind, doctor_archive, doctor_landlock,    doctor_landlock_net, doctor_seccomp,
-        doctor_namespaces,  doctor_sandbox, doctor_keys,        doctor_model_key,    doctor_model,
-        doctor_model_call,  check_temporal};
+        check_config,        doctor_home,        doctor_home_access, doctor_home_network,
+        doctor_disk,         doctor_inodes,      doctor_store,       doctor_stale,
+        doctor_clock,        doctor_files,       doctor_memory,      check_port,
+        doctor_token,        doctor_tls,         doctor_program,     doctor_docker,
+        doctor_podman,       doctor_runner_kind, doctor_archive,     doctor_landlock,
+        doctor_landlock_net, doctor_seccomp,     doctor_namespaces,  doctor_sandbox,
+        doctor_keys,         doctor_model_key,   doctor_model,       doctor_model_call,
+        check_temporal};
     struct doctor d = {.args = args, .paths = paths, .checks = json_array(), .online = online};
     json_t *whole;
 

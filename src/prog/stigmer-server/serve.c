@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,11 +18,11 @@
 #include "platform/notify.h"
 #include "platform/rpc-server.h"
 #include "platform/sock-owner.h"
-#include "platform/sock.h"
 #include "platform/store.h"
 #include "prog/stigmer-server/folders.h"
 #include "prog/stigmer-server/home-watch.h"
 #include "prog/stigmer-server/keeper-link.h"
+#include "prog/stigmer-server/listeners.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "prog/stigmer-server/session-runners.h"
 #include "prog/stigmer-server/status.h"
@@ -49,7 +48,7 @@ struct serve {
     int told_fd; /* the person's start; -1 once told */
     char keys_folder[KEYS_PATH];
     char token[KEYS_TOKEN];
-    char listen[128];
+    struct listeners listeners;
 
     struct loop *loop;
     struct store *store;
@@ -67,7 +66,6 @@ struct serve {
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
     struct home_watch *home_watch;
-    int api_fd, runner_fd;       /* of their sockets; the rpc server's */
     bool is_homeless;            /* the home's folders are gone, or another's */
     struct loop_timer *watchdog; /* a service manager's; NULL: none asks */
     int64_t watchdog_ms;
@@ -110,10 +108,11 @@ static void tell_ready(struct serve *s)
     json_t *warnings = json_array();
 
     s->ready = true;
-    log_info("ready", "listen", s->listen);
-    notify_status("READY=1", s->listen);
+    log_info("ready", "listen", s->listeners.name);
+    notify_status("READY=1", s->listeners.name);
     status_put_warnings(&s->view, warnings);
-    tell(s, json_pack("{s:b,s:[s],s:o}", "ready", 1, "listen", s->listen, "warnings", warnings));
+    tell(s, json_pack("{s:b,s:[s],s:o}", "ready", 1, "listen", s->listeners.name, "warnings",
+                      warnings));
     own_fd(&s->told_fd);
     s->told_fd = -1;
     keeper_link_up(s->args->keeper_fd);
@@ -197,53 +196,17 @@ static void begin_stop(int64_t grace_ms, void *arg);
 
 /* ---- opening ----------------------------------------------------------------------------- */
 
-/* name: of the socket that a service manager may have handed over in place of it; NULL: none. */
-static enum err_code listen_on(struct serve *s, const char *name, int family, const char *address,
-                               mode_t mode, unsigned gates, int *ret_fd, struct err *err)
+/* What a person should know of the way in. */
+static void warn_of_listeners(struct serve *s)
 {
-    int fd = name && s->args->sockets ? notify_socket(s->args->sockets, name, family) : -1;
-    enum err_code code = fd < 0 ? sock_listen(address, mode, &fd, err) : ERR_OK;
+    char words[STATUS_TEXT];
 
-    if (code)
-        return code;
-    *ret_fd = fd;
-    rpc_server_listen(s->rpc, fd, gates);
-    return ERR_OK;
-}
-
-static enum err_code listen_api(struct serve *s, const char *name, struct err *err)
-{
-    char address[PATHS_MAX + 8];
-
-    (void)str_format(address, sizeof address, "unix:%s", s->paths->api_sock);
-    return listen_on(s, name, AF_UNIX, address, 0600, RPC_GATE_API, &s->api_fd, err);
-}
-
-static enum err_code listen_runners(struct serve *s, struct err *err)
-{
-    char address[PATHS_MAX + 8];
-
-    (void)str_format(address, sizeof address, "unix:%s", s->paths->runner_sock);
-    return listen_on(s, NULL, AF_UNIX, address, 0666, RPC_GATE_RUNNER, &s->runner_fd, err);
-}
-
-static enum err_code listen_all(struct serve *s, struct err *err)
-{
-    int fd;
-    enum err_code code;
-
-    if ((code = listen_on(s, "tcp", AF_INET, config_get_str(&s->config, CONFIG_SERVER_LISTEN), 0,
-                          RPC_GATE_API, &fd, err))) {
-        if (code == ERR_CONFLICT)
-            err_hint(err, code,
-                     "stop it, or choose another port: stigmer config set server.listen "
-                     "127.0.0.1:PORT");
-        return code;
-    }
-    if ((code = sock_name(fd, s->listen, sizeof s->listen, err)))
-        return code;
-    code = listen_api(s, "api", err);
-    return code ? code : listen_runners(s, err);
+    if (!s->listeners.has_token && !sock_owner_can_tell())
+        status_warn(&s->view, "other users of this machine can call the API on TCP: the kernel "
+                              "does not tell here whose a connection is");
+    if (s->listeners.tls &&
+        tls_context_is_stale(s->listeners.tls, clock_wall_ms() / 1000, words, sizeof words))
+        status_warn(&s->view, words);
 }
 
 /* ---- the files it is found by ------------------------------------------------------------- */
@@ -252,9 +215,6 @@ static enum err_code listen_all(struct serve *s, struct err *err)
 static void on_file_gone(const char *path, void *arg)
 {
     struct serve *s = arg;
-    enum err_code code = ERR_OK;
-    int *fd = str_eq(path, s->paths->api_sock) ? &s->api_fd : &s->runner_fd;
-    int old = *fd;
     struct err err;
 
     if (s->view.stopping)
@@ -262,16 +222,12 @@ static void on_file_gone(const char *path, void *arg)
     if (str_eq(path, s->paths->pid_file)) {
         keeper_link_pids(s->args->keeper_fd);
         log_warn("pid file was removed; it is written again", "path", path);
-        return;
-    }
-    code = fd == &s->api_fd ? listen_api(s, NULL, &err) : listen_runners(s, &err);
-    if (code) {
+    } else if (listeners_restore(s->rpc, s->paths, path, &s->listeners, &err)) {
         log_error("socket was removed and cannot be put back", "path", path, "why", err.msg, "hint",
                   "stigmer server restart");
-        return;
+    } else {
+        log_warn("socket was removed; it is there again", "path", path);
     }
-    rpc_server_unlisten(s->rpc, old);
-    log_warn("socket was removed; it is there again", "path", path);
 }
 
 static void on_home_gone(const char *folder, void *arg)
@@ -332,9 +288,6 @@ static enum err_code open_services(struct serve *s, struct err *err)
         (code = open_temporal(s, err)))
         return code;
     s->rpc = rpc_server_new(s->loop, &(struct rpc_limits){.own_user_only = true});
-    if (!sock_owner_can_tell())
-        status_warn(&s->view, "other users of this machine can call the API on TCP: the kernel "
-                              "does not tell here whose a connection is");
     s->api =
         api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine), s->paths->home);
     s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
@@ -346,7 +299,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     s->view.config = &s->config;
     s->view.engine = s->engine;
     s->view.runner_api = s->runner_api;
-    s->view.listen = s->listen;
+    s->view.listen = s->listeners.name;
     s->view.keys_folder = s->keys_folder;
     s->view.started = clock_mark_now();
     s->view.on_shutdown = begin_stop;
@@ -354,7 +307,10 @@ static enum err_code open_services(struct serve *s, struct err *err)
     status_add(s->rpc, &s->view);
     s->health = grpc_health_new(s->rpc);
     s->reflection = grpc_reflection_new(s->rpc);
-    return listen_all(s, err);
+    code = listeners_open(s->rpc, &s->config, s->paths, s->args->sockets, &s->listeners, err);
+    if (!code)
+        warn_of_listeners(s);
+    return code;
 }
 
 /* ---- the runner -------------------------------------------------------------------------- */
@@ -506,6 +462,7 @@ static void close_all(struct serve *s)
     grpc_reflection_free(s->reflection);
     grpc_health_free(s->health);
     rpc_server_free(s->rpc);
+    listeners_done(&s->listeners);
     execution_api_free(s->execution_api);
     runner_api_free(s->runner_api);
     api_free(s->api);

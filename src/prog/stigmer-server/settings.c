@@ -80,7 +80,7 @@ enum err_code settings_load(const struct settings_args *args, const struct paths
     for (int i = 0; i < args->set_count; i++)
         if ((code = config_set_pair(ret, CONFIG_FROM_FLAG, args->sets[i], err)))
             return code;
-    return ERR_OK;
+    return config_check_listen(ret, err);
 }
 
 /* ---- provider keys ------------------------------------------------------------------------- */

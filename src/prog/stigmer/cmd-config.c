@@ -129,6 +129,8 @@ int cmd_config_validate(struct cli *cli)
     } else {
         code = settings_load(cli, &c, &err);
     }
+    if (!code)
+        code = config_check_listen(&c, &err);
     config_warnings(&c, &warnings);
     config_done(&c);
     if (code)
@@ -441,6 +443,21 @@ static enum err_code lock_folder(const char *path, int *ret, struct err *err)
     return ERR_OK;
 }
 
+static enum err_code check_listen(const char *path, const struct buf *text, struct err *err)
+{
+    struct config c;
+    enum err_code code;
+
+    config_init(&c);
+    code = settings_parse(path, text, &c, err);
+    if (!code)
+        code = settings_load_env(&c, err);
+    if (!code)
+        code = config_check_listen(&c, err);
+    config_done(&c);
+    return code;
+}
+
 static enum err_code apply_change(const struct cli *cli, enum config_key key, const char *value,
                                   bool *ret_changed, struct err *err)
 {
@@ -449,7 +466,7 @@ static enum err_code apply_change(const struct cli *cli, enum config_key key, co
     struct config before;
     OWN_FD int dir = -1;
     enum err_code code = make_parents(path, err);
-    bool provider_changes = false;
+    bool provider_changes = false, listens_well;
 
     if (!code)
         code = lock_folder(path, &dir, err);
@@ -465,10 +482,13 @@ static enum err_code apply_change(const struct cli *cli, enum config_key key, co
         provider_changes = !str_eq(old ? old : fallback, value ? value : fallback);
     }
     config_done(&before);
+    listens_well = check_listen(path, &text, NULL) == ERR_OK;
     if (!code)
         code = change(path, &text, key, value, ret_changed, err);
     if (!code && provider_changes)
         code = drop_of_provider(cli, &text, err);
+    if (!code && listens_well) /* what was wrong before may be mended key by key */
+        code = check_listen(path, &text, err);
     return code ? code : replace_file(path, dir, &text, err);
 }
 

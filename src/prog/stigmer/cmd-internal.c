@@ -70,7 +70,7 @@ int cmd_internal_runner_env(struct cli *cli)
     json_t *status;
     struct err err;
 
-    if (live_ask(cli, STATUS_MS, &status) != LIVE_ANSWERS) {
+    if (live_ask(cli, STATUS_MS, &status, NULL) != LIVE_ANSWERS) {
         err_set(&err, ERR_NOT_RUNNING, "the server of %s does not answer", cli->paths.home);
         err_hint(&err, ERR_NOT_RUNNING, "stigmer server start --runner none");
         return cli_fail(cli, &err);

@@ -29,6 +29,8 @@ static enum err_code check_settings(const struct cli *cli, char *const *sets, st
 
     for (; !code && *sets; sets++)
         code = config_set_pair(c, CONFIG_FROM_FLAG, *sets, err);
+    if (!code)
+        code = config_check_listen(c, err);
     if (code)
         return code;
     config_warnings(c, &warnings);
@@ -96,7 +98,7 @@ static enum live_state ask_patiently(const struct cli *cli, json_t **ret_status)
     bool told = false;
 
     for (;;) {
-        enum live_state state = live_ask(cli, ASK_MS, ret_status);
+        enum live_state state = live_ask(cli, ASK_MS, ret_status, NULL);
         struct daemon_pids pids;
 
         if (state != LIVE_SILENT || clock_mono_ms() >= until)

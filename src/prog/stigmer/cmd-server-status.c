@@ -133,12 +133,23 @@ static json_t *made_up(const struct cli *cli, enum live_state state)
     return o;
 }
 
+/* There is a server, or there may be: it is the way to it that is wrong. */
+static bool is_turned_away(enum err_code code)
+{
+    return code == ERR_UNAUTHENTICATED || code == ERR_DENIED || code == ERR_UNSUPPORTED ||
+           code == ERR_INVALID;
+}
+
 int cmd_server_status_run(struct cli *cli)
 {
     json_t *status;
-    enum live_state state = live_ask(cli, cli->timeout_ms ? cli->timeout_ms : ANSWER_MS, &status);
+    struct err err = {0};
+    enum live_state state =
+        live_ask(cli, cli->timeout_ms ? cli->timeout_ms : ANSWER_MS, &status, &err);
     bool ready;
 
+    if (!status && is_turned_away(err.code))
+        return cli_fail(cli, &err);
     if (!status)
         status = made_up(cli, state);
     ready = str_eq(json_string_value(json_object_get(status, "state")), "ready");

@@ -27,7 +27,9 @@ const struct arg_spec cmd_table_global[] = {
     {"no-input", 0, NULL, "never ask; a question becomes an error", NULL, NULL, false},
     {"timeout", 0, "DUR", "give up after this time", NULL, NULL, false},
     {"home", 0, "DIR", "where everything lives (default ~/.stigmer)", "STIGMER_HOME", NULL, false},
-    {"server", 0, "ADDR", "unix:PATH or host:port of the server", "STIGMER_SERVER_ADDR", NULL, false},
+    {"server", 0, "ADDR", "unix:PATH, host:port or tls://host:port of the server", "STIGMER_SERVER_ADDR", NULL, false},
+    {"token-file", 0, "FILE", "file with the token that a server beyond this machine wants; the variable holds the token itself", "STIGMER_TOKEN", NULL, false},
+    {"tls-ca", 0, "FILE", "authority that the server's certificate is from, when the system does not know it", "STIGMER_TLS_CA", NULL, false},
     {"help", 'h', NULL, "show help", NULL, NULL, false},
     {"version", 0, NULL, "show the version", NULL, NULL, false},
     END};
@@ -35,7 +37,7 @@ const struct arg_spec cmd_table_global[] = {
 static const struct arg_spec start_flags[] = {
     {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
     {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
-    {"listen", 0, "HOST:PORT", "address of the API on loopback", "STIGMER_LISTEN", NULL, false},
+    {"listen", 0, "HOST:PORT", "address of the API besides its unix socket", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
     {"foreground", 0, NULL, "stay attached to this terminal", NULL, NULL, false},
     {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
@@ -57,7 +59,7 @@ static const struct arg_spec uninstall_flags[] = {
 static const struct arg_spec restart_flags[] = {
     {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
     {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
-    {"listen", 0, "HOST:PORT", "address of the API on loopback", "STIGMER_LISTEN", NULL, false},
+    {"listen", 0, "HOST:PORT", "address of the API besides its unix socket", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
     {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
     {"wait-timeout", 0, "DUR", "how long to wait (default 30s)", NULL, NULL, false},

@@ -1,39 +1,33 @@
 #include "prog/stigmer/conn.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/str.h"
 
-void conn_address(const struct cli *cli, char ret[PATHS_MAX + 8])
-{
-    const char *given = args_str(&cli->args, "server", NULL);
-
-    if (str_is_empty(given))
-        given = getenv("STIGMER_SERVER_ADDR");
-    if (!str_is_empty(given))
-        (void)str_format(ret, PATHS_MAX + 8, "%s", given);
-    else
-        (void)str_format(ret, PATHS_MAX + 8, "unix:%s", cli->paths.api_sock);
-}
-
 enum err_code conn_open(const struct cli *cli, struct conn *ret, struct err *err)
 {
-    struct rpc_client_options o = {.fail_fast = true};
     struct conn c = {.cli = cli};
     struct stat st;
-    enum err_code code;
+    enum err_code code = remote_find(cli, &c.remote, err);
 
-    conn_address(cli, c.address);
-    if (str_starts(c.address, "unix:") && stat(c.address + 5, &st)) {
-        return conn_explain(&c, ERR_UNAVAILABLE, err);
+    if (code)
+        return code;
+    if (c.remote.is_unix && stat(c.remote.address + 5, &st)) {
+        code = conn_explain(&c, ERR_UNAVAILABLE, err);
+        remote_done(&c.remote);
+        return code;
     }
-    o.address = c.address;
     c.loop = loop_new();
-    code = rpc_client_new(c.loop, &o, &c.client, err);
+    code = rpc_client_new(c.loop,
+                          &(struct rpc_client_options){.address = c.remote.address,
+                                                       .token = c.remote.token,
+                                                       .tls = c.remote.tls,
+                                                       .fail_fast = true},
+                          &c.client, err);
     if (code) {
         loop_free(c.loop);
+        remote_done(&c.remote);
         return code;
     }
     *ret = c;
@@ -44,16 +38,34 @@ void conn_close(struct conn *c)
 {
     rpc_client_free(c->client);
     loop_free(c->loop);
+    remote_done(&c->remote);
     c->client = NULL;
     c->loop = NULL;
 }
 
+/* Cleartext met TLS. The message says so already. */
+static enum err_code other_protocol(const struct conn *c, struct err *err)
+{
+    if (err && !c->remote.is_unix && !err->hint[0] && strstr(err->msg, "TLS"))
+        err_hint(err, ERR_UNSUPPORTED, "--server %s%.150s", c->remote.tls ? "tcp://" : "tls://",
+                 c->remote.address);
+    return ERR_UNSUPPORTED;
+}
+
 enum err_code conn_explain(const struct conn *c, enum err_code code, struct err *err)
 {
-    if (code != ERR_UNAVAILABLE || (c->client && rpc_client_is_up(c->client)))
+    char why[200];
+
+    if (c->client && rpc_client_is_up(c->client))
         return code;
-    err_set(err, ERR_NOT_RUNNING, "the server is not running (%s)", c->address);
-    if (args_has(&c->cli->args, "server") || !str_is_empty(getenv("STIGMER_SERVER_ADDR")))
+    if (code == ERR_UNSUPPORTED)
+        return other_protocol(c, err);
+    if (code != ERR_UNAVAILABLE)
+        return code;
+    (void)str_format(why, sizeof why, "%s",
+                     err && c->client && !c->remote.is_unix ? err->msg : c->remote.address);
+    err_set(err, ERR_NOT_RUNNING, "the server is not running (%s)", why);
+    if (c->remote.is_given)
         return err_hint(err, ERR_NOT_RUNNING,
                         "check the address given with --server or "
                         "STIGMER_SERVER_ADDR");

@@ -8,6 +8,7 @@
 #include "platform/loop.h"
 #include "platform/rpc-client.h"
 #include "prog/stigmer/cli.h"
+#include "prog/stigmer/remote.h"
 
 #define CONN_CALL_MS 30000 /* for one call, when --timeout does not say otherwise */
 
@@ -15,13 +16,11 @@ struct conn {
     const struct cli *cli;
     struct loop *loop;         /* owned */
     struct rpc_client *client; /* owned */
-    char address[PATHS_MAX + 8];
+    struct remote remote;      /* owned */
 };
 
-/* Where the server is: --server, STIGMER_SERVER_ADDR, or the socket in the home. */
-void conn_address(const struct cli *cli, char ret[PATHS_MAX + 8]);
-
-/* Nothing is sent yet; only an address that cannot be right is an error here. */
+/* Nothing is sent yet; only an address, a token or an authority that cannot be right is an error
+ * here. */
 MUST_CHECK enum err_code conn_open(const struct cli *cli, struct conn *ret, struct err *err);
 void conn_close(struct conn *c);
 

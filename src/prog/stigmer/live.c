@@ -7,18 +7,19 @@
 #define STATUS_PATH "/stigmer.execution.v1.ServerService/status"
 #define SHUTDOWN_PATH "/stigmer.execution.v1.ServerService/shutdown"
 
-enum live_state live_ask(const struct cli *cli, int64_t timeout_ms, json_t **ret_status)
+enum live_state live_ask(const struct cli *cli, int64_t timeout_ms, json_t **ret_status,
+                         struct err *err)
 {
     Exec__StatusRequest request = EXEC__STATUS_REQUEST__INIT;
     struct daemon_pids pids;
     ProtobufCMessage *answer = NULL;
     struct conn conn;
-    enum err_code code = conn_open(cli, &conn, NULL);
+    enum err_code code = conn_open(cli, &conn, err);
 
     *ret_status = NULL;
     if (!code) {
         code = conn_call(&conn, STATUS_PATH, &request.base, &exec__status_response__descriptor,
-                         timeout_ms, &answer, NULL);
+                         timeout_ms, &answer, err);
         conn_close(&conn);
     }
     if (!code) {

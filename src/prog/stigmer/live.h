@@ -13,8 +13,10 @@ enum live_state {
     LIVE_GONE
 };
 
-/* *ret_status: owned, NULL unless it answers. timeout_ms: how long an answer may take. */
-enum live_state live_ask(const struct cli *cli, int64_t timeout_ms, json_t **ret_status);
+/* *ret_status: owned, NULL unless it answers. timeout_ms: how long an answer may take. err: why
+ * there is none; NULL: not asked for. */
+enum live_state live_ask(const struct cli *cli, int64_t timeout_ms, json_t **ret_status,
+                         struct err *err);
 
 /* Ask it to end. Returns when it has said yes. */
 MUST_CHECK enum err_code live_shutdown(const struct cli *cli, int64_t grace_ms, struct err *err);

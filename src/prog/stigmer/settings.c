@@ -64,6 +64,11 @@ static const char *from_environment(const char *name, void *arg)
     return getenv(name);
 }
 
+enum err_code settings_load_env(struct config *c, struct err *err)
+{
+    return config_load_env(c, from_environment, NULL, err);
+}
+
 enum err_code settings_load(const struct cli *cli, struct config *c, struct err *err)
 {
     OWN_BUF struct buf text = {0};
@@ -74,7 +79,7 @@ enum err_code settings_load(const struct cli *cli, struct config *c, struct err 
     if (!code)
         code = settings_parse(cli->paths.config, &text, c, err);
     if (!code)
-        code = config_load_env(c, from_environment, NULL, err);
+        code = settings_load_env(c, err);
     return code;
 }
 

@@ -17,6 +17,8 @@ MUST_CHECK enum err_code settings_read_file(const char *path, size_t max, struct
 MUST_CHECK enum err_code settings_parse(const char *path, const struct buf *text, struct config *c,
                                         struct err *err);
 
+MUST_CHECK enum err_code settings_load_env(struct config *c, struct err *err);
+
 /* File and environment. A missing file says nothing. c is initialised; config_done it always. */
 MUST_CHECK enum err_code settings_load(const struct cli *cli, struct config *c, struct err *err);
 

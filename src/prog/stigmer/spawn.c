@@ -30,7 +30,7 @@ struct launch {
     int log_fd, secrets_fd, ready_fd;
 };
 
-/* The environment without the keys. */
+/* The environment without the keys and the token. */
 static const char **clean_environment(void)
 {
     size_t n = 0, kept = 0;
@@ -40,7 +40,7 @@ static const char **clean_environment(void)
         n++;
     envp = mem_array(n + 1, sizeof *envp);
     for (size_t i = 0; i < n; i++) {
-        bool secret = false;
+        bool secret = str_starts(environ[i], "STIGMER_TOKEN="); /* the caller's, no server's */
         for (size_t k = 0; secret_names[k]; k++) {
             size_t len = strlen(secret_names[k]);
             secret |= strncmp(environ[i], secret_names[k], len) == 0 && environ[i][len] == '=';

@@ -4,6 +4,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#include "base/str.h"
 #include <string.h>
 
 #include "core/config.h"
@@ -144,9 +146,47 @@ static void what_comes_later_is_named_as_such(void **state)
     config_init(&c);
     assert_int_equal(load_text(&c, "{\"temporal\":{\"tls\":{\"ca\":\"/x\"}}}", &e), ERR_INVALID);
     assert_non_null(strstr(e.msg, "not available in this version"));
-    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, "server.listen=0.0.0.0:7234", &e),
-                     ERR_INVALID);
-    assert_non_null(strstr(e.msg, "beyond loopback"));
+    config_done(&c);
+}
+
+static void listening_beyond_loopback_needs_a_token_and_tls(void **state)
+{
+    static const struct {
+        const char *address;
+        bool loopback;
+    } rows[] = {{"127.0.0.1:7234", true},       {"127.1.2.3:0", true},
+                {"[::1]:7234", true},           {"localhost:7234", true},
+                {"[::ffff:127.0.0.1]:1", true}, {"0.0.0.0:7234", false},
+                {"[::]:7234", false},           {"192.168.1.2:7234", false},
+                {"127.evil.example:80", false}, {"localhost.example:80", false},
+                {"[::ffff:10.0.0.1]:1", false}, {"host:7234", false},
+                {"[2001:db8::1]:1", false},     {"128.0.0.1:1", false}};
+    struct config c;
+    struct err e = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char pair[64];
+
+        config_init(&c);
+        (void)str_format(pair, sizeof pair, "server.listen=%s", rows[i].address);
+        assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, pair, &e), ERR_OK);
+        if (config_is_loopback(rows[i].address) != rows[i].loopback)
+            fail_msg("%s", rows[i].address);
+        assert_int_equal(config_check_listen(&c, &e), rows[i].loopback ? ERR_OK : ERR_INVALID);
+        config_done(&c);
+    }
+    assert_false(config_is_loopback(""));
+    assert_false(config_is_loopback("[:1"));
+    config_init(&c);
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, "server.listen=0.0.0.0:1", &e), ERR_OK);
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_ENV, "server.token_file=/t", &e), ERR_OK);
+    assert_int_equal(config_check_listen(&c, &e), ERR_INVALID);
+    assert_non_null(strstr(e.msg, "set server.tls.cert, server.tls.key"));
+    assert_non_null(strstr(e.hint, "config set server.tls.cert"));
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FILE, "server.tls.cert=/c", &e), ERR_OK);
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FILE, "server.tls.key=/k", &e), ERR_OK);
+    assert_int_equal(config_check_listen(&c, &e), ERR_OK);
     config_done(&c);
 }
 
@@ -225,6 +265,7 @@ int main(void)
         cmocka_unit_test(all_faults_of_a_file_are_told_with_line_and_nearest_key),
         cmocka_unit_test(a_temporal_that_somebody_names_is_not_ours_to_start),
         cmocka_unit_test(what_comes_later_is_named_as_such),
+        cmocka_unit_test(listening_beyond_loopback_needs_a_token_and_tls),
         cmocka_unit_test(egress_is_public_unless_said_otherwise),
         cmocka_unit_test(a_list_of_layers_is_checked_word_by_word),
         cmocka_unit_test(values_of_the_wrong_form_are_refused),
