@@ -11,7 +11,7 @@ BEGIN {
     may["core"] = "base core"
     may["svc"] = "base wire platform clients core svc"
     may["prog"] = "base wire platform clients core svc prog"
-    generated = " ai stigmer grpc google protobuf "
+    generated = " ai stigmer grpc google protobuf temporal "
 }
 {
     split($0, q, "\""); split(q[2], part, "/"); to = part[1]

@@ -33,6 +33,16 @@ c_package() {
     grpc.health.v1) echo health ;;
     grpc.reflection.v1) echo refl ;;
     grpc.reflection.v1alpha) echo refla ;;
+    temporal.api.enums.v1) echo tenum ;;
+    temporal.api.common.v1) echo tcom ;;
+    temporal.api.failure.v1) echo tfail ;;
+    temporal.api.taskqueue.v1) echo tqueue ;;
+    temporal.api.query.v1) echo tquery ;;
+    temporal.api.command.v1) echo tcmd ;;
+    temporal.api.history.v1) echo thist ;;
+    temporal.api.workflow.v1) echo twork ;;
+    temporal.api.namespace.v1) echo tspace ;;
+    temporal.api.workflowservice.v1) echo tsvc ;;
     *)
         echo "gen-proto.sh: package '$1' has no C name; add one" >&2
         exit 1

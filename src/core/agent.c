@@ -853,6 +853,11 @@ bool agent_is_over(const struct agent *a)
     return a->over;
 }
 
+Exec__Event__KindCase agent_end(const struct agent *a)
+{
+    return a->over ? a->events[a->event_count - 1]->kind_case : EXEC__EVENT__KIND__NOT_SET;
+}
+
 int64_t agent_deadline_ms(const struct agent *a)
 {
     return a->max_duration_ms && !a->over && a->claimed_ms

@@ -11,7 +11,8 @@
 #include "base/str.h"
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
-static const char *const engines[] = {"embedded", NULL};
+static const char *const engines[] = {"embedded", "temporal", NULL};
+static const char *const booleans[] = {"true", "false", NULL};
 static const char *const runner_kinds[] = {"auto", "docker", "podman", "process", "none", NULL};
 static const char *const networks[] = {"host", "bridge", "none", NULL};
 static const char *const providers[] = {"anthropic", "openai", "ollama", "replay", NULL};
@@ -37,7 +38,17 @@ static const struct config_row rows[] = {
     [CONFIG_SERVER_LOG_MAX_FILES] = {"server.log.max_files", "STIGMER_LOG_MAX_FILES", CONFIG_INT, 1, 100, NULL,
         "5", "how many files of one log are kept, the current one included"},
     [CONFIG_ENGINE] = {"engine", "STIGMER_ENGINE", CONFIG_CHOICE, 0, 0, engines,
-        "embedded", "what schedules executions"},
+        "embedded", "what schedules executions: a queue of the server's own, or Temporal"},
+    [CONFIG_TEMPORAL_ADDRESS] = {"temporal.address", "TEMPORAL_SERVICE_ADDRESS", CONFIG_ADDRESS, 0, 0, NULL,
+        "127.0.0.1:7233", "address of Temporal's frontend; naming one means that the server there is not ours to start"},
+    [CONFIG_TEMPORAL_NAMESPACE] = {"temporal.namespace", "TEMPORAL_NAMESPACE", CONFIG_TEXT, 0, 0, NULL,
+        "default", "Temporal's namespace"},
+    [CONFIG_TEMPORAL_MANAGED] = {"temporal.managed", "STIGMER_TEMPORAL_MANAGED", CONFIG_CHOICE, 0, 0, booleans,
+        "true", "start a development server of Temporal at temporal.address, and stop it with the stack; false when an address is named, unless it is set itself"},
+    [CONFIG_TEMPORAL_BINARY] = {"temporal.binary", "STIGMER_TEMPORAL_BINARY", CONFIG_TEXT, 0, 0, NULL,
+        "temporal", "Temporal's program for that: a path, or a name on PATH"},
+    [CONFIG_TEMPORAL_HEARTBEAT] = {"temporal.heartbeat", "STIGMER_TEMPORAL_HEARTBEAT", CONFIG_DURATION, 1000, 0, NULL,
+        "30s", "a runner that Temporal has not heard of for so long has lost its runs to another"},
     [CONFIG_RUNNER_KIND] = {"runner.kind", "STIGMER_RUNNER", CONFIG_CHOICE, 0, 0, runner_kinds,
         "auto", "where agents run: a container, a process of this machine, or nowhere; auto takes a container when an engine (docker, then podman) answers"},
     [CONFIG_RUNNER_NAME] = {"runner.name", "STIGMER_RUNNER_NAME", CONFIG_TEXT, 0, 0, NULL,
@@ -84,14 +95,9 @@ _Static_assert(sizeof rows / sizeof rows[0] == CONFIG_KEYS, "every key has a row
 
 /* Of the complete product; saying so beats "unknown key". A name that ends with a dot is a folder.
  */
-static const char *const later_keys[] = {"server.console", "temporal.", "llm.fallback",
-                                         "budget.max_cost_usd", NULL};
-
-/* Values that a key will have later, by key. */
-static const struct {
-    enum config_key key;
-    const char *value;
-} later_values[] = {{CONFIG_ENGINE, "temporal"}};
+static const char *const later_keys[] = {"server.console",        "temporal.tls.",
+                                         "temporal.api_key_file", "llm.fallback",
+                                         "budget.max_cost_usd",   NULL};
 
 static const struct {
     const char *name, *model, *base_url, *key_env;
@@ -189,9 +195,6 @@ static enum err_code check_choice(enum config_key key, const char *text, struct 
 
     if (is_one_of(r->values, text, strlen(text)))
         return ERR_OK;
-    for (size_t i = 0; i < sizeof later_values / sizeof later_values[0]; i++)
-        if (later_values[i].key == key && str_eq(later_values[i].value, text))
-            return err_set(err, ERR_INVALID, "'%s' is not available in this version", text);
     return refuse_choice(r, text, err);
 }
 
@@ -546,6 +549,14 @@ static const char *default_of(const struct config *c, enum config_key key)
             return provider_rows[i].base_url;
     }
     return rows[key].fallback;
+}
+
+bool config_temporal_is_managed(const struct config *c)
+{
+    if (!str_eq(config_get_str(c, CONFIG_TEMPORAL_MANAGED), "true"))
+        return false;
+    return config_origin(c, CONFIG_TEMPORAL_MANAGED) != CONFIG_FROM_DEFAULT ||
+           config_origin(c, CONFIG_TEMPORAL_ADDRESS) == CONFIG_FROM_DEFAULT;
 }
 
 enum config_origin config_origin(const struct config *c, enum config_key key)

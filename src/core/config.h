@@ -31,6 +31,11 @@ enum config_key {
     CONFIG_SERVER_LOG_MAX_SIZE,
     CONFIG_SERVER_LOG_MAX_FILES,
     CONFIG_ENGINE,
+    CONFIG_TEMPORAL_ADDRESS,
+    CONFIG_TEMPORAL_NAMESPACE,
+    CONFIG_TEMPORAL_MANAGED,
+    CONFIG_TEMPORAL_BINARY,
+    CONFIG_TEMPORAL_HEARTBEAT,
     CONFIG_RUNNER_KIND,
     CONFIG_RUNNER_NAME,
     CONFIG_RUNNER_IMAGE,
@@ -128,6 +133,10 @@ MUST_CHECK enum err_code config_load_env(struct config *c, config_env_fn *get, v
 /* The value that counts, as text; never NULL ("" is none). */
 const char *config_get_str(const struct config *c, enum config_key key);
 enum config_origin config_origin(const struct config *c, enum config_key key);
+
+/* Is the Temporal server ours to start? temporal.managed as somebody has set it; else yes, unless
+ * somebody has named an address. */
+bool config_temporal_is_managed(const struct config *c);
 const char *config_origin_name(enum config_origin origin); /* default, file, environment, flag */
 
 /* CONFIG_INT, CONFIG_DURATION (milliseconds), CONFIG_SIZE (bytes); 0 when the value is empty. */

@@ -13,7 +13,7 @@
 
 enum { LAST_CHANCE = 30 }; /* part of a lease */
 
-enum item_state { ITEM_QUEUED, ITEM_ASSIGNED, ITEM_CLAIMED, ITEM_CLOSING };
+enum item_state { ITEM_QUEUED, ITEM_OFFERED, ITEM_ASSIGNED, ITEM_CLAIMED, ITEM_CLOSING };
 
 /* An execution that has not ended. */
 struct item {
@@ -29,7 +29,6 @@ struct item {
     int64_t deadline; /* of the lease, or of the claim that must follow an assignment */
     bool warned;      /* the deadline has passed once */
     unsigned lost;
-    bool forgotten; /* deleted: goes at the next chance */
 };
 
 struct engine_embedded_runner {
@@ -60,7 +59,8 @@ struct engine_embedded {
     void *need_arg;
     engine_embedded_silent_fn *on_silent;
     void *silent_arg;
-    struct loop_timer *timer; /* the next deadline */
+    struct engine_embedded_dispatch dispatch; /* .offer NULL: attached runners are given work */
+    struct loop_timer *timer;                 /* the next deadline */
     bool pumping, pump_again;
     bool draining;
     struct loop_timer *drain_timer;
@@ -136,10 +136,13 @@ static void free_item(struct item *it)
     free(it);
 }
 
-static void drop_item(struct item *it)
+/* why: NULL when a runner ended it. Whoever hands out work may still have it on its list. */
+static void drop_item(struct item *it, const char *why)
 {
     struct engine_embedded *e = it->engine;
 
+    if (e->dispatch.offer)
+        e->dispatch.closed(it->id, why, e->dispatch.arg);
     release_slot(it);
     pass_turn(it);
     map_remove(&e->by_id, it->id);
@@ -224,7 +227,7 @@ static void on_closed(const struct err *err, uint64_t last_seq, void *arg)
             it->deadline = loop_now_ms(c->engine->loop) + c->engine->config.lease_ms;
         }
     } else if (it) {
-        drop_item(it);
+        drop_item(it, it->cancel_by ? it->cancel_reason : "it has ended");
     }
     pump(c->engine);
     check_drained(c->engine);
@@ -311,7 +314,7 @@ static void requeue_done(const struct err *err, void *arg)
         journal_committed(e->journal, q->id, &q->notice, 1);
     if (it && it->state == ITEM_CLOSING) {
         if (err && (err->code == ERR_STATE || err->code == ERR_NOT_FOUND)) {
-            drop_item(it);
+            drop_item(it, NULL);
         } else {
             it->state = ITEM_QUEUED;
             it->deadline = err ? loop_now_ms(e->loop) + e->config.lease_ms : INT64_MAX;
@@ -457,18 +460,44 @@ static struct engine_embedded_runner *free_runner(struct engine_embedded *e, con
     return best;
 }
 
-static void assign(struct item *it, struct engine_embedded_runner *r)
+static void give(struct item *it, struct engine_embedded_runner *r)
 {
-    struct engine_embedded *e = it->engine;
-
     it->state = ITEM_ASSIGNED;
     it->warned = false;
     it->runner = r;
     r->used++;
     set_owned(&it->runner_id, r->id);
+}
+
+static void assign(struct item *it, struct engine_embedded_runner *r)
+{
+    struct engine_embedded *e = it->engine;
+
+    give(it, r);
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
     log_debug("execution assigned", "run", it->id, "runner", r->id);
     r->ops.assign(it->id, r->arg);
+}
+
+static void hand_out(struct item *it)
+{
+    struct engine_embedded *e = it->engine;
+    struct engine_embedded_runner *r;
+
+    if (it->folder && e->on_need && !anyone_reaches(e, it))
+        e->on_need(it->session_id, it->folder, e->need_arg);
+    if (e->dispatch.offer) {
+        it->state = ITEM_OFFERED;
+        e->dispatch.offer(it->id, it->session_id, it->folder != NULL, e->dispatch.arg);
+    } else if ((r = free_runner(e, it))) {
+        assign(it, r);
+    }
+}
+
+/* Nobody has it, and nothing is waited for. */
+static bool is_free(const struct item *it)
+{
+    return (it->state == ITEM_QUEUED || it->state == ITEM_OFFERED) && it->deadline == INT64_MAX;
 }
 
 static void pump_once(struct engine_embedded *e)
@@ -480,18 +509,12 @@ static void pump_once(struct engine_embedded *e)
             e->on_need(r->session, r->folder, e->need_arg);
     while (it) {
         struct item *next = it->next;
-        struct engine_embedded_runner *r;
-        if (it->state == ITEM_QUEUED && it->forgotten) {
-            drop_item(it);
-        } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && it->cancel_by) {
+
+        if (is_free(it) && it->cancel_by)
             close_cancelled(it);
-        } else if (it->state == ITEM_QUEUED && it->deadline == INT64_MAX && !e->draining &&
-                   map_get(&e->by_session, it->session_id) == it) {
-            if ((r = free_runner(e, it)))
-                assign(it, r);
-            else if (it->folder && e->on_need && !anyone_reaches(e, it))
-                e->on_need(it->session_id, it->folder, e->need_arg);
-        }
+        else if (is_free(it) && it->state == ITEM_QUEUED && !e->draining &&
+                 map_get(&e->by_session, it->session_id) == it)
+            hand_out(it);
         it = next;
     }
 }
@@ -541,7 +564,7 @@ static void forget(struct engine *base, const char *id)
         return;
     if (it->runner)
         it->runner->ops.cancel(it->id, "deleted", it->runner->arg);
-    drop_item(it);
+    drop_item(it, "it was deleted");
     pump(e);
 }
 
@@ -575,6 +598,8 @@ static void cancel_written(const struct err *err, void *arg)
         it->cancel_reason = mem_str(c->reason);
         if (it->runner)
             it->runner->ops.cancel(it->id, it->cancel_reason, it->runner->arg);
+        if (c->engine->dispatch.offer && it->state != ITEM_QUEUED)
+            c->engine->dispatch.cancel(it->id, it->cancel_reason, c->engine->dispatch.arg);
     }
     if (c->done)
         c->done(err, c->arg);
@@ -743,13 +768,44 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
     arm(e);
 }
 
+/* With a dispatch runners say themselves what they were given: what has no runner is theirs. */
+static enum err_code take(struct engine_embedded *e, struct item *it, const char *runner_id,
+                          struct err *err)
+{
+    struct engine_embedded_runner *r = e->runners;
+
+    while (r && strcmp(r->id, runner_id) != 0)
+        r = r->next;
+    if (!r)
+        return err_set(err, ERR_UNAVAILABLE, "runner '%.80s' is not attached", runner_id);
+    if (e->draining)
+        return err_set(err, ERR_UNAVAILABLE, "the server is stopping");
+    if (map_get(&e->by_session, it->session_id) != it)
+        return err_set(err, ERR_CONFLICT, "an earlier run of session '%.80s' has not ended",
+                       it->session_id);
+    if (it->state == ITEM_CLAIMED && str_eq(it->runner_id, runner_id))
+        release_slot(it); /* given to it again: it has lost the run, and knows it */
+    else if (!is_free(it))
+        return err_set(err, ERR_CONFLICT, "execution '%.80s' is held by runner '%.80s'", it->id,
+                       it->runner_id ? it->runner_id : "nobody for a moment");
+    give(it, r);
+    return ERR_OK;
+}
+
 enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *runner_id,
                                         const char *execution_id, struct err *err)
 {
     struct item *it = find(e, execution_id);
+    struct journal_head head;
+    enum err_code code;
 
+    if (!it && e->dispatch.offer && journal_head(e->journal, execution_id, &head, NULL) == ERR_OK &&
+        head.state == JOURNAL_ENDED)
+        return err_set(err, ERR_STATE, "execution '%.80s' has ended", execution_id);
     if (!it)
         return err_set(err, ERR_NOT_FOUND, "there is no open execution '%.80s'", execution_id);
+    if (e->dispatch.offer && it->state != ITEM_ASSIGNED && (code = take(e, it, runner_id, err)))
+        return code;
     if (it->state != ITEM_ASSIGNED || !str_eq(it->runner_id, runner_id))
         return err_set(err, ERR_CONFLICT, "execution '%.80s' is not assigned to runner '%.80s'",
                        execution_id, runner_id);
@@ -808,7 +864,7 @@ void engine_embedded_progress(struct engine_embedded *e, const char *execution_i
         it->lost = 0;
     if (!ended)
         return;
-    drop_item(it);
+    drop_item(it, NULL);
     check_drained(e);
     pump(e);
 }
@@ -834,6 +890,13 @@ bool engine_embedded_busy(const struct engine_embedded *e, const char *session_i
         if (str_eq(it->session_id, session_id))
             return true;
     return false;
+}
+
+void engine_embedded_set_dispatch(struct engine_embedded *e,
+                                  const struct engine_embedded_dispatch *d)
+{
+    e->dispatch = *d;
+    pump(e);
 }
 
 void engine_embedded_on_need(struct engine_embedded *e, engine_embedded_need_fn *fn, void *arg)

@@ -44,6 +44,25 @@ void engine_embedded_free(struct engine_embedded *e);
 struct engine *engine_embedded_engine(struct engine_embedded *e);
 const struct engine_embedded_config *engine_embedded_config(const struct engine_embedded *e);
 
+/* ---- who hands out work ----
+ * Without a dispatch queued work is assigned to attached runners with a free slot. With one, it is
+ * another system's task queue that runners are given work by; order, leases, epochs and cancels
+ * stay here, and runners claim what they were given. */
+
+struct engine_embedded_dispatch {
+    /* It may run now: it is the first open execution of its session. Said again after a lost lease
+     * and after a restart, so offering twice must be offering once. */
+    void (*offer)(const char *execution_id, const char *session_id, bool own_folder, void *arg);
+    /* Somebody wants it cancelled; the wish is on disk, and a runner that holds it is told. */
+    void (*cancel)(const char *execution_id, const char *reason, void *arg);
+    /* It is open no more. why: NULL when its runner has ended it; else it ended here, without one,
+     * or was deleted, and whoever was asked to run it should be told. */
+    void (*closed)(const char *execution_id, const char *why, void *arg);
+    void *arg;
+};
+void engine_embedded_set_dispatch(struct engine_embedded *e,
+                                  const struct engine_embedded_dispatch *d);
+
 /* ---- runners ----
  * An execution of a session that has a folder of its own is assigned to a runner that can reach
  * it: that session's own runner, or one that reaches this machine's folders. */

@@ -50,7 +50,7 @@ struct run {
     int64_t first_call_ms;
     int64_t begun_wall_ms; /* its events' time goes on from that of its claim, the server's, */
     int64_t begun_ms;      /* by the loop's clock: wall clocks differ, and jump */
-    bool pumping, finished, parking, told, dead, later_due;
+    bool pumping, finished, parking, lost, told, dead, later_due;
 };
 
 static void pump(struct run *r);
@@ -63,6 +63,20 @@ const char *run_id(const struct run *r)
 const char *run_session(const struct run *r)
 {
     return r->session;
+}
+
+enum run_end run_end(const struct run *r)
+{
+    return r->finished ? RUN_ENDED : r->lost ? RUN_LOST : RUN_PARKED;
+}
+
+const char *run_phase(const struct run *r)
+{
+    Exec__Event__KindCase end = agent_end(r->agent);
+
+    return end == EXEC__EVENT__KIND_COMPLETED   ? "EXECUTION_COMPLETED"
+           : end == EXEC__EVENT__KIND_CANCELLED ? "EXECUTION_CANCELLED"
+                                                : "EXECUTION_FAILED";
 }
 
 static int64_t now_of(const struct run *r)
@@ -478,6 +492,7 @@ static void on_lost(const char *why, void *arg)
     struct run *r = arg;
 
     log_warn("run lost", "run", r->id, "why", why);
+    r->lost = true;
     stop_model(r);
     while (r->tools)
         stop_tool(r, r->tools->call_id);

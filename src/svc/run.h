@@ -45,6 +45,15 @@ void run_cancel(struct run *r, const char *by, const char *reason);
 /* Begin nothing new; over when what runs has ended and is on disk. */
 void run_park(struct run *r);
 
+/* How it went, once it is over. */
+enum run_end {
+    RUN_ENDED,  /* its terminal event is on disk */
+    RUN_PARKED, /* another runner goes on */
+    RUN_LOST    /* another runner has it */
+};
+enum run_end run_end(const struct run *r);
+const char *run_phase(const struct run *r); /* "EXECUTION_COMPLETED", … of RUN_ENDED */
+
 const char *run_id(const struct run *r);
 const char *run_session(const struct run *r);
 

@@ -25,13 +25,14 @@ struct claim {
     char *id;
     struct server_claim *call;
     bool cancelled;
-    char *cancel_reason; /* owned; NULL unless cancelled */
+    char *cancel_by, *cancel_reason; /* owned; NULL unless cancelled */
 };
 
 static void claim_free(struct claim *c)
 {
     (void)map_remove(&c->worker->claims, c->id);
     free(c->id);
+    free(c->cancel_by);
     free(c->cancel_reason);
     free(c);
 }
@@ -79,8 +80,14 @@ static void free_runs(struct worker *w)
 static void on_grace(void *arg)
 {
     struct worker *w = arg;
+    const char *id;
+    void *value;
 
     log_warn("tools did not end within the grace time", "runs", log_int(w->runs.len));
+    for (size_t i = 0; w->o.on_over && map_next(&w->runs, &i, &id, &value);)
+        w->o.on_over(id, WORKER_PARKED, "", NULL, w->o.arg);
+    for (size_t i = 0; w->o.on_over && map_next(&w->claims, &i, &id, &value);)
+        w->o.on_over(id, WORKER_PARKED, "", NULL, w->o.arg);
     free_runs(w);
     check_drained(w);
 }
@@ -102,12 +109,22 @@ void worker_drain(struct worker *w, int64_t grace_ms)
 
 /* ---- runs ----------------------------------------------------------------------------------- */
 
+static void tell_over(struct worker *w, const struct run *r)
+{
+    static const enum worker_over how[] = {
+        [RUN_ENDED] = WORKER_ENDED, [RUN_PARKED] = WORKER_PARKED, [RUN_LOST] = WORKER_LOST};
+
+    if (w->o.on_over)
+        w->o.on_over(run_id(r), how[run_end(r)], run_phase(r), NULL, w->o.arg);
+}
+
 static void on_over(struct run *r, void *arg)
 {
     struct worker *w = arg;
 
     log_info("run ends", "run", run_id(r), "runs", log_int(w->runs.len - 1));
     (void)map_remove(&w->runs, run_id(r));
+    tell_over(w, r);
     toolhost_release(w->o.toolhosts, run_session(r));
     run_free(r);
     if (w->runs.len == 0)
@@ -130,11 +147,13 @@ static void start_run(struct claim *c, const Runner__ClaimResponse *claim)
 
     if (run_new(&env, claim, on_over, w, &r, &err)) {
         log_error("cannot run", "run", c->id, "error", err.msg);
+        if (w->o.on_over)
+            w->o.on_over(c->id, WORKER_REFUSED, "", &err, w->o.arg);
         return;
     }
     (void)map_put(&w->runs, run_id(r), r);
     if (c->cancelled)
-        run_cancel(r, "person", c->cancel_reason);
+        run_cancel(r, c->cancel_by, c->cancel_reason);
     else if (w->draining)
         run_park(r);
 }
@@ -148,38 +167,63 @@ static void on_claimed(const Runner__ClaimResponse *claim, const struct err *err
         start_run(c, claim);
     else
         log_warn("claim refused", "run", c->id, "error", err->msg);
+    if (!claim && w->o.on_over)
+        w->o.on_over(c->id, WORKER_REFUSED, "", err, w->o.arg);
     claim_free(c);
     check_drained(w);
 }
 
 /* ---- commands of the server ----------------------------------------------------------------- */
 
-static void on_assign(const char *execution_id, void *arg)
+bool worker_has(const struct worker *w, const char *execution_id)
 {
-    struct worker *w = arg;
+    return map_get(&w->runs, execution_id) || map_get(&w->claims, execution_id);
+}
+
+bool worker_take(struct worker *w, const char *execution_id)
+{
     struct claim *c;
 
-    if (w->draining || map_get(&w->runs, execution_id) || map_get(&w->claims, execution_id))
-        return;
+    if (w->draining || worker_has(w, execution_id))
+        return false;
     c = mem_new(sizeof *c);
     c->worker = w;
     c->id = mem_str(execution_id);
     (void)map_put(&w->claims, execution_id, c);
     c->call = server_claim(w->server, execution_id, on_claimed, c);
+    return true;
 }
 
-static void on_cancel(const char *execution_id, const char *reason, void *arg)
+static void on_assign(const char *execution_id, void *arg)
 {
-    struct worker *w = arg;
+    (void)worker_take(arg, execution_id);
+}
+
+void worker_cancel(struct worker *w, const char *execution_id, const char *by, const char *reason)
+{
     struct claim *c = map_get(&w->claims, execution_id);
     struct run *r = map_get(&w->runs, execution_id);
 
     if (c && !c->cancelled) {
         c->cancelled = true;
+        c->cancel_by = mem_str(by);
         c->cancel_reason = mem_str(reason);
     }
     if (r)
-        run_cancel(r, "person", reason);
+        run_cancel(r, by, reason);
+}
+
+void worker_park(struct worker *w, const char *execution_id)
+{
+    struct run *r = map_get(&w->runs, execution_id);
+
+    if (r)
+        run_park(r);
+}
+
+static void on_cancel(const char *execution_id, const char *reason, void *arg)
+{
+    worker_cancel(arg, execution_id, "person", reason);
 }
 
 static void on_drain(int64_t grace_ms, void *arg)

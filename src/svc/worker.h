@@ -11,6 +11,11 @@
 
 struct worker;
 
+/* What became of an execution here. why: NULL unless WORKER_REFUSED. */
+enum worker_over { WORKER_ENDED, WORKER_PARKED, WORKER_LOST, WORKER_REFUSED };
+typedef void worker_over_fn(const char *execution_id, enum worker_over how, const char *phase,
+                            const struct err *why, void *arg);
+
 struct worker_options {
     struct loop *loop;
     struct http *http;           /* borrowed, outlives the worker */
@@ -21,6 +26,7 @@ struct worker_options {
     struct server_options server;
     void (*on_attached)(bool attached, void *arg); /* may be NULL */
     void (*on_drained)(void *arg); /* nothing runs any more; free is fine in there */
+    worker_over_fn *on_over;       /* of each execution that was taken; may be NULL */
     void *arg;
 };
 
@@ -28,6 +34,13 @@ MUST_CHECK enum err_code worker_new(const struct worker_options *o, struct worke
                                     struct err *err);
 void worker_start(struct worker *w); /* attaches */
 void worker_free(struct worker *w);  /* what still runs is parked as it is */
+
+/* Something else than the server hands out work: claim it, and run it. Nothing when it is here
+ * already, or this worker drains (false). */
+bool worker_take(struct worker *w, const char *execution_id);
+bool worker_has(const struct worker *w, const char *execution_id);
+void worker_cancel(struct worker *w, const char *execution_id, const char *by, const char *reason);
+void worker_park(struct worker *w, const char *execution_id);
 
 /* Tools that run get grace_ms to end; then on_drained. */
 void worker_drain(struct worker *w, int64_t grace_ms);

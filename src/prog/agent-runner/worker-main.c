@@ -1,6 +1,7 @@
 #include "prog/agent-runner/worker-main.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "platform/sandbox.h"
 #include "prog/agent-runner/healthcheck.h"
 #include "prog/agent-runner/launcher.h"
+#include "svc/activities.h"
 #include "svc/worker.h"
 
 #define SLOTS_DEFAULT 16
@@ -28,7 +30,9 @@
 struct program {
     struct loop *loop;
     struct worker *worker;
-    struct egress_proxy *proxy; /* owned; NULL: tools have no way out, or a direct one */
+    struct temporal *temporal;     /* owned; NULL: the server hands out work itself */
+    struct activities *activities; /* owned; NULL with it */
+    struct egress_proxy *proxy;    /* owned; NULL: tools have no way out, or a direct one */
     struct loop_timer *linger;
     bool ending;
     bool drained; /* nothing runs here any more */
@@ -83,8 +87,20 @@ static void list_layers(const struct sandbox_report *r, struct server_layer ret[
 
 static void on_attached(bool attached, void *arg)
 {
-    (void)arg;
+    struct program *p = arg;
+
     healthcheck_tell(attached);
+    if (p->activities)
+        activities_open(p->activities, p->worker, attached);
+}
+
+static void on_over(const char *id, enum worker_over how, const char *phase, const struct err *why,
+                    void *arg)
+{
+    struct program *p = arg;
+
+    if (p->activities)
+        activities_over(p->activities, id, how, phase, why);
 }
 
 static void quit(void *arg)
@@ -94,6 +110,20 @@ static void quit(void *arg)
     loop_quit(p->loop);
 }
 
+static void end_if_idle(void *arg)
+{
+    struct program *p = arg;
+
+    if (p->ending && p->drained && (!p->activities || activities_is_idle(p->activities)))
+        loop_quit(p->loop);
+}
+
+static void begin_drain(struct program *p)
+{
+    if (p->activities)
+        activities_drain(p->activities);
+}
+
 /* Drained by the server: it is about to end this process itself. */
 static void on_drained(void *arg)
 {
@@ -101,8 +131,9 @@ static void on_drained(void *arg)
 
     healthcheck_tell(false);
     p->drained = true;
+    begin_drain(p);
     if (p->ending)
-        loop_quit(p->loop);
+        end_if_idle(p);
     else
         loop_timer_in(p->linger, LINGER_MS);
 }
@@ -123,11 +154,12 @@ static void on_term(void *arg)
     if (p->ending)
         return;
     p->ending = true;
+    loop_timer_in(p->linger, GRACE_MS + 1000);
+    begin_drain(p);
     if (p->drained) {
-        loop_quit(p->loop);
+        end_if_idle(p);
         return;
     }
-    loop_timer_in(p->linger, GRACE_MS + 1000);
     worker_drain(p->worker, GRACE_MS);
 }
 
@@ -144,6 +176,36 @@ static enum err_code open_proxy(struct program *p, const struct sandbox_report *
     return code;
 }
 
+/* Who polls, for the people who look at Temporal: pid@machine, where a container is a machine. */
+static enum err_code open_temporal(struct program *p, unsigned slots, struct err *err)
+{
+    const char *address = getenv("TEMPORAL_SERVICE_ADDRESS"), *queue = getenv("TASK_QUEUE");
+    const char *namespace = getenv("TEMPORAL_NAMESPACE");
+    char host[HOST_NAME_MAX + 1] = "", identity[HOST_NAME_MAX + 32];
+    enum err_code code;
+
+    if (str_is_empty(address))
+        return ERR_OK;
+    (void)gethostname(host, sizeof host - 1);
+    (void)str_format(identity, sizeof identity, "%d@%s", (int)getpid(), host);
+    code = temporal_new(
+        p->loop,
+        &(struct temporal_options){.address = address,
+                                   .namespace = str_is_empty(namespace) ? "default" : namespace,
+                                   .identity = identity},
+        &p->temporal, err);
+    if (code)
+        return err_wrap(err, code, "TEMPORAL_SERVICE_ADDRESS");
+    p->activities =
+        activities_new(p->loop, &(struct activities_options){
+                                    .temporal = p->temporal,
+                                    .queue = str_is_empty(queue) ? "agent_execution_runner" : queue,
+                                    .slots = slots,
+                                    .on_idle = end_if_idle,
+                                    .arg = p});
+    return ERR_OK;
+}
+
 static enum err_code open_worker(struct program *p, const struct sandbox_report *report,
                                  struct http *http, struct toolhosts *hosts, const json_t *keys,
                                  struct err *err)
@@ -158,10 +220,11 @@ static enum err_code open_worker(struct program *p, const struct sandbox_report 
                                .proxy = p->proxy,
                                .on_attached = on_attached,
                                .on_drained = on_drained,
+                               .on_over = on_over,
                                .arg = p};
     enum err_code code = read_slots(&o.server.slots, err);
 
-    if (code)
+    if (code || (code = open_temporal(p, o.server.slots, err)))
         return code;
     list_layers(report, layers);
     ulid_make(clock_wall_ms(), id);
@@ -224,6 +287,8 @@ static enum err_code work(struct program *p, struct err *err)
             loop_run(p->loop);
         }
         worker_free(p->worker);
+        activities_free(p->activities);
+        temporal_free(p->temporal);
         egress_proxy_free(p->proxy);
         toolhosts_free(hosts);
         http_free(http);

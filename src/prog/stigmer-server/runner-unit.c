@@ -15,6 +15,7 @@
 #include "prog/stigmer-server/engine-file.h"
 #include "svc/backend-docker.h"
 #include "svc/backend-process.h"
+#include "svc/engine-temporal.h"
 #include "svc/keys.h"
 
 #define ENV_MAX 24
@@ -104,13 +105,29 @@ static void put(struct runner_unit *u, const char *name, const char *value)
     u->env[++u->env_count] = NULL;
 }
 
+/* Where it polls for work, when Temporal hands it out. */
+static void put_temporal(struct runner_unit *u)
+{
+    char queue[ENV_TEXT] = ENGINE_TEMPORAL_RUNNER_QUEUE;
+    const struct config *c = u->o.config;
+
+    if (u->o.session)
+        engine_temporal_session_queue(ENGINE_TEMPORAL_RUNNER_QUEUE, u->o.session, queue,
+                                      sizeof queue);
+    put(u, "TASK_QUEUE", queue);
+    if (!str_eq(config_get_str(c, CONFIG_ENGINE), "temporal"))
+        return;
+    put(u, "TEMPORAL_SERVICE_ADDRESS", config_get_str(c, CONFIG_TEMPORAL_ADDRESS));
+    put(u, "TEMPORAL_NAMESPACE", config_get_str(c, CONFIG_TEMPORAL_NAMESPACE));
+}
+
 /* What every runner is told, wherever it runs. No secret is among it. */
 static void common_env(struct runner_unit *u)
 {
     u->env_count = 0;
     put(u, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     put(u, "MODE", "local");
-    put(u, "TASK_QUEUE", "agent_execution_runner");
+    put_temporal(u);
     put(u, "STIGMER_SLOTS", config_get_str(u->o.config, CONFIG_RUNNER_SLOTS));
     put(u, "STIGMER_LOG_LEVEL", config_get_str(u->o.config, CONFIG_SERVER_LOG_LEVEL));
     put(u, "STIGMER_SANDBOX_REQUIRE", config_get_str(u->o.config, CONFIG_SANDBOX_REQUIRE));

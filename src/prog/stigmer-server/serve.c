@@ -29,6 +29,7 @@
 #include "prog/stigmer-server/status.h"
 #include "svc/api.h"
 #include "svc/engine-embedded.h"
+#include "svc/engine-temporal.h"
 #include "svc/execution-api.h"
 #include "svc/grpc-health.h"
 #include "svc/grpc-reflection.h"
@@ -54,6 +55,8 @@ struct serve {
     struct store *store;
     struct journal *journal;
     struct engine_embedded *engine;
+    struct temporal *temporal;        /* owned; NULL: the engine is the embedded one */
+    struct engine_temporal *dispatch; /* owned; NULL with it */
     struct rpc_server *rpc;
     struct api *api;
     struct runner_api *runner_api;
@@ -246,6 +249,31 @@ static void watch_home(struct serve *s)
     s->home_watch = home_watch_new(s->loop, s->paths, &events);
 }
 
+static enum err_code open_temporal(struct serve *s, struct err *err)
+{
+    char identity[128] = "", host[80] = "";
+    enum err_code code;
+
+    if (!str_eq(config_get_str(&s->config, CONFIG_ENGINE), "temporal"))
+        return ERR_OK;
+    (void)gethostname(host, sizeof host - 1);
+    (void)str_format(identity, sizeof identity, "%d@%s", (int)getpid(), host);
+    code = temporal_new(s->loop,
+                        &(struct temporal_options){
+                            .address = config_get_str(&s->config, CONFIG_TEMPORAL_ADDRESS),
+                            .namespace = config_get_str(&s->config, CONFIG_TEMPORAL_NAMESPACE),
+                            .identity = identity},
+                        &s->temporal, err);
+    if (code)
+        return err_wrap(err, code, "temporal.address");
+    s->dispatch = engine_temporal_new(
+        s->loop, s->store, s->journal, s->engine, s->temporal,
+        &(struct engine_temporal_options){
+            .heartbeat_ms = config_get_duration(&s->config, CONFIG_TEMPORAL_HEARTBEAT),
+            .make_namespace = config_temporal_is_managed(&s->config)});
+    return ERR_OK;
+}
+
 static enum err_code open_services(struct serve *s, struct err *err)
 {
     enum err_code code;
@@ -257,7 +285,8 @@ static enum err_code open_services(struct serve *s, struct err *err)
         (code = settings_put_keys(s->args, s->paths, &s->config, s->keys_folder, err)))
         return code;
     s->journal = journal_new(s->loop, s->store);
-    if ((code = engine_embedded_new(s->loop, s->store, s->journal, NULL, &s->engine, err)))
+    if ((code = engine_embedded_new(s->loop, s->store, s->journal, NULL, &s->engine, err)) ||
+        (code = open_temporal(s, err)))
         return code;
     s->rpc = rpc_server_new(s->loop, &(struct rpc_limits){.own_user_only = true});
     s->api =
@@ -460,6 +489,8 @@ static void close_all(struct serve *s)
     execution_api_free(s->execution_api);
     runner_api_free(s->runner_api);
     api_free(s->api);
+    engine_temporal_free(s->dispatch);
+    temporal_free(s->temporal);
     engine_embedded_free(s->engine);
     store_free(s->store);
     journal_free(s->journal);

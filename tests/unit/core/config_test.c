@@ -119,6 +119,24 @@ static void all_faults_of_a_file_are_told_with_line_and_nearest_key(void **state
     config_done(&c);
 }
 
+static void a_temporal_that_somebody_names_is_not_ours_to_start(void **state)
+{
+    struct config c;
+    struct err e;
+
+    (void)state;
+    config_init(&c);
+    assert_true(config_temporal_is_managed(&c));
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_ENV, "temporal.address=10.0.0.1:7233", &e),
+                     ERR_OK);
+    assert_false(config_temporal_is_managed(&c));
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, "temporal.managed=true", &e), ERR_OK);
+    assert_true(config_temporal_is_managed(&c));
+    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, "temporal.managed=false", &e), ERR_OK);
+    assert_false(config_temporal_is_managed(&c));
+    config_done(&c);
+}
+
 static void what_comes_later_is_named_as_such(void **state)
 {
     struct config c;
@@ -126,9 +144,7 @@ static void what_comes_later_is_named_as_such(void **state)
 
     (void)state;
     config_init(&c);
-    assert_int_equal(config_set_pair(&c, CONFIG_FROM_FLAG, "engine=temporal", &e), ERR_INVALID);
-    assert_non_null(strstr(e.msg, "not available in this version"));
-    assert_int_equal(load_text(&c, "{\"temporal\":{\"address\":\"x:1\"}}", &e), ERR_INVALID);
+    assert_int_equal(load_text(&c, "{\"temporal\":{\"tls\":{\"ca\":\"/x\"}}}", &e), ERR_INVALID);
     assert_non_null(strstr(e.msg, "not available in this version"));
     config_done(&c);
 }
@@ -247,6 +263,7 @@ int main(void)
         cmocka_unit_test(a_flag_beats_the_environment_beats_the_file),
         cmocka_unit_test(a_change_of_provider_keeps_no_model_of_the_other),
         cmocka_unit_test(all_faults_of_a_file_are_told_with_line_and_nearest_key),
+        cmocka_unit_test(a_temporal_that_somebody_names_is_not_ours_to_start),
         cmocka_unit_test(what_comes_later_is_named_as_such),
         cmocka_unit_test(listening_beyond_loopback_needs_a_token_and_tls),
         cmocka_unit_test(egress_is_public_unless_said_otherwise),

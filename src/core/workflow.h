@@ -1,0 +1,53 @@
+/* workflow.h — the workflow of one execution on Temporal, as a pure function of its history: which
+ * command comes next. It is replayed from the start with every workflow task, so the same history
+ * gives the same command, whoever replays it and when.
+ *
+ *   started ──▶ one activity ──completed──▶ completed        cancel requested: of the activity,
+ *                            ├─failed, timed out──▶ failed    or, before it is scheduled, of the
+ *                            └─canceled──▶ cancelled          workflow itself
+ *
+ * A decision never names what the history shows to be done: at most one command is due at a time.
+ * Kinds of events that this function does not know change nothing: no command of ours leads to
+ * them, so they cannot be what it waits for (a newer server may write some). Events that only a
+ * command leads to which this workflow never gives mean that the history is another program's.
+ *
+ * No I/O, no clock, no randomness. What a decision points to is borrowed from the events.
+ * Source: temporal.api.history.v1 and the rules of workflow task completion. */
+#ifndef CORE_WORKFLOW_H
+#define CORE_WORKFLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "temporal/api/history/v1/message.pb-c.h"
+
+enum workflow_step {
+    WORKFLOW_WAIT,            /* nothing is due */
+    WORKFLOW_SCHEDULE,        /* the activity */
+    WORKFLOW_CANCEL_ACTIVITY, /* scheduled_id */
+    WORKFLOW_COMPLETE,        /* result */
+    WORKFLOW_FAIL,            /* failure */
+    WORKFLOW_CANCEL,
+    WORKFLOW_OVER /* the history has its closing event */
+};
+
+struct workflow_decision {
+    enum workflow_step step;
+    const Tcom__Payloads *input;  /* of the workflow; NULL: none */
+    int64_t scheduled_id;         /* event of the activity; 0: not scheduled */
+    const Tcom__Payloads *result; /* of the activity; NULL: none */
+    const Tfail__Failure *failure;
+    bool cancel_requested;
+    const char *cancel_reason; /* "" when none was given */
+    const char *cancel_by;     /* identity of who asked */
+    unsigned unknown;          /* events of kinds that are not known here */
+};
+
+/* ERR_CORRUPT: not a history (no start). ERR_STATE: not of this workflow: the task must be failed
+ * as non-deterministic. */
+MUST_CHECK enum err_code workflow_decide(Thist__HistoryEvent *const *events, size_t count,
+                                         struct workflow_decision *ret, struct err *err);
+
+#endif

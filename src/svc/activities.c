@@ -1,0 +1,358 @@
+#include "svc/activities.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/own.h"
+#include "base/str.h"
+#include "clients/temporal-payload.h"
+#include "clients/temporal-poll.h"
+
+#define POLLS 2
+#define ACTIVITY "stigmer/agent-execution/run"
+#define BEATS 3 /* in one time-out */
+#define BEAT_MIN_MS 100
+#define BEAT_MAX_MS 60000
+#define ANSWER_MS 120000 /* longer than a restart of Temporal; then its own time-outs do it */
+#define SOON_MS 10
+#define HELD_MS 2000 /* another runner has it: ask again then */
+
+struct activities {
+    struct loop *loop;         /* borrowed */
+    struct temporal *temporal; /* borrowed */
+    struct worker *worker;     /* borrowed; NULL before the first open */
+    struct temporal_poll *poll;
+    unsigned slots;
+    struct map tasks; /* execution id → struct task */
+    unsigned answers; /* on their way */
+    bool open, draining;
+    loop_fn *on_idle;
+    void *arg;
+};
+
+/* An execution that Temporal has given to this runner. */
+struct task {
+    struct activities *all; /* borrowed */
+    char *id;               /* owned */
+    uint8_t *token;         /* owned; NULL: Temporal does not know us for it any more */
+    size_t token_len;
+    int64_t beat_ms;
+    struct loop_timer *beat;
+    struct temporal_call *call; /* a heartbeat on its way */
+    bool cancelled, paused;
+};
+
+/* ---- slots ----------------------------------------------------------------------------------- */
+
+static void check_idle(struct activities *a)
+{
+    if (a->draining && activities_is_idle(a) && a->on_idle)
+        a->on_idle(a->arg);
+}
+
+static void want(struct activities *a)
+{
+    unsigned left = a->slots > a->tasks.len ? a->slots - (unsigned)a->tasks.len : 0;
+
+    temporal_poll_want(a->poll, !a->open || a->draining ? 0 : left < POLLS ? left : POLLS);
+}
+
+static void task_free(struct task *t)
+{
+    (void)map_remove(&t->all->tasks, t->id);
+    if (t->call)
+        temporal_call_cancel(t->call);
+    loop_timer_free(t->beat);
+    free(t->id);
+    free(t->token);
+    free(t);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void on_answered(const ProtobufCMessage *answer, const struct err *err, void *arg)
+{
+    struct activities *a = arg;
+
+    (void)answer;
+    if (err && err->code != ERR_NOT_FOUND)
+        log_warn("temporal could not be told how a run went; it will ask again", "why", err->msg);
+    a->answers--;
+    check_idle(a);
+}
+
+static void answer(struct activities *a, enum temporal_method method, ProtobufCMessage *m)
+{
+    a->answers++;
+    temporal_call(a->temporal, method, m, ANSWER_MS, on_answered, a);
+}
+
+static void complete(struct activities *a, ProtobufCBinaryData token, const char *id,
+                     const char *phase)
+{
+    Tsvc__RespondActivityTaskCompletedRequest r =
+        TSVC__RESPOND_ACTIVITY_TASK_COMPLETED_REQUEST__INIT;
+    struct temporal_payload value;
+    json_t *result = json_pack("{s:s,s:s}", "executionId", id, "phase", phase);
+
+    temporal_payload_init(&value, result);
+    json_decref(result);
+    r.task_token = token;
+    r.result = &value.payloads;
+    answer(a, TEMPORAL_COMPLETE_ACTIVITY, &r.base);
+    temporal_payload_done(&value);
+}
+
+static void be_cancelled(struct activities *a, ProtobufCBinaryData token)
+{
+    Tsvc__RespondActivityTaskCanceledRequest r = TSVC__RESPOND_ACTIVITY_TASK_CANCELED_REQUEST__INIT;
+
+    r.task_token = token;
+    answer(a, TEMPORAL_CANCEL_ACTIVITY, &r.base);
+}
+
+/* again_ms: when to try again; 0: never. */
+static void fail(struct activities *a, ProtobufCBinaryData token, const char *type,
+                 const char *message, int64_t again_ms)
+{
+    Tsvc__RespondActivityTaskFailedRequest r = TSVC__RESPOND_ACTIVITY_TASK_FAILED_REQUEST__INIT;
+    Tfail__Failure f = TFAIL__FAILURE__INIT;
+    Tfail__ApplicationFailureInfo info = TFAIL__APPLICATION_FAILURE_INFO__INIT;
+    Google__Protobuf__Duration delay = GOOGLE__PROTOBUF__DURATION__INIT;
+    char source[] = "agent-runner";
+
+    delay.seconds = again_ms / 1000;
+    delay.nanos = (int32_t)(again_ms % 1000 * 1000000);
+    info.type = (char *)(uintptr_t)type; /* texts are only packed */
+    info.non_retryable = again_ms == 0;
+    info.next_retry_delay = again_ms ? &delay : NULL;
+    f.message = (char *)(uintptr_t)message;
+    f.source = source;
+    f.failure_info_case = TFAIL__FAILURE__FAILURE_INFO_APPLICATION_FAILURE_INFO;
+    f.application_failure_info = &info;
+    r.task_token = token;
+    r.failure = &f;
+    answer(a, TEMPORAL_FAIL_ACTIVITY, &r.base);
+}
+
+static void tell_refused(struct activities *a, ProtobufCBinaryData token, const char *id,
+                         const struct err *why)
+{
+    if (why->code == ERR_STATE) /* it had ended: what is left to do is to say so */
+        complete(a, token, id, "");
+    else if (why->code == ERR_CORRUPT)
+        fail(a, token, "Corrupt", why->msg, 0);
+    else /* not found, too: it may be of another server that shares the queue by mistake */
+        fail(a, token, "NotHere", why->msg, HELD_MS);
+}
+
+void activities_over(struct activities *a, const char *execution_id, enum worker_over how,
+                     const char *phase, const struct err *why)
+{
+    struct task *t = map_get(&a->tasks, execution_id);
+    ProtobufCBinaryData token;
+
+    if (!t)
+        return;
+    token = (ProtobufCBinaryData){t->token_len, t->token};
+    if (!t->token)
+        log_info("run is over that temporal had given up on", "run", t->id);
+    else if (how == WORKER_ENDED && t->cancelled && str_eq(phase, "EXECUTION_CANCELLED"))
+        be_cancelled(a, token);
+    else if (how == WORKER_ENDED)
+        complete(a, token, t->id, phase);
+    else if (how == WORKER_PARKED)
+        fail(a, token, "Parked", "the runner gives it back; another one goes on", SOON_MS);
+    else if (how == WORKER_LOST)
+        fail(a, token, "Lost", "another runner has claimed it", HELD_MS);
+    else
+        tell_refused(a, token, t->id, why);
+    task_free(t);
+    want(a);
+    check_idle(a);
+}
+
+/* ---- heartbeats ------------------------------------------------------------------------------ */
+
+static void on_beat_answer(const ProtobufCMessage *m, const struct err *err, void *arg)
+{
+    struct task *t = arg;
+    const Tsvc__RecordActivityTaskHeartbeatResponse *r;
+
+    t->call = NULL;
+    if (err && err->code == ERR_NOT_FOUND) {
+        log_warn("temporal has given up on this run here; it goes on while its lease holds", "run",
+                 t->id, "why", err->msg);
+        free(TAKE(t->token));
+        return;
+    }
+    if (t->token)
+        loop_timer_in(t->beat, t->beat_ms);
+    if (err) {
+        log_debug("heartbeat failed", "run", t->id, "why", err->msg);
+        return;
+    }
+    r = (const Tsvc__RecordActivityTaskHeartbeatResponse *)m;
+    if (r->cancel_requested && !t->cancelled) {
+        t->cancelled = true;
+        worker_cancel(t->all->worker, t->id, "temporal", "cancelled in Temporal");
+    } else if (r->activity_paused && !t->paused) {
+        t->paused = true;
+        worker_park(t->all->worker, t->id);
+    }
+}
+
+static void on_beat(void *arg)
+{
+    struct task *t = arg;
+    Tsvc__RecordActivityTaskHeartbeatRequest r = TSVC__RECORD_ACTIVITY_TASK_HEARTBEAT_REQUEST__INIT;
+
+    if (!t->token || t->call)
+        return;
+    r.task_token = (ProtobufCBinaryData){t->token_len, t->token};
+    t->call =
+        temporal_call(t->all->temporal, TEMPORAL_HEARTBEAT, &r.base, t->beat_ms, on_beat_answer, t);
+}
+
+/* ---- tasks ----------------------------------------------------------------------------------- */
+
+static int64_t beat_of(const Tsvc__PollActivityTaskQueueResponse *m)
+{
+    int64_t ms = m->heartbeat_timeout
+                     ? m->heartbeat_timeout->seconds * 1000 + m->heartbeat_timeout->nanos / 1000000
+                     : 0;
+
+    ms = ms ? ms / BEATS : BEAT_MAX_MS;
+    return ms < BEAT_MIN_MS ? BEAT_MIN_MS : ms > BEAT_MAX_MS ? BEAT_MAX_MS : ms;
+}
+
+static enum err_code read_id(const Tsvc__PollActivityTaskQueueResponse *m, char **ret,
+                             struct err *err)
+{
+    json_t *in;
+    const char *id;
+    enum err_code code;
+
+    if (!m->activity_type || !str_eq(m->activity_type->name, ACTIVITY))
+        return err_set(err, ERR_NOT_FOUND, "this runner knows no activity '%.100s'",
+                       m->activity_type ? m->activity_type->name : "");
+    if ((code = temporal_payload_read(m->input, &in, err)))
+        return code;
+    id = json_is_string(in) ? json_string_value(in)
+                            : json_string_value(json_object_get(in, "executionId"));
+    if (!id)
+        id = json_string_value(json_object_get(json_object_get(in, "metadata"), "id"));
+    if (str_is_empty(id) || strlen(id) > 120)
+        code = err_set(err, ERR_INVALID, "the activity's input names no execution");
+    else
+        *ret = mem_str(id);
+    json_decref(in);
+    return code;
+}
+
+static void set_token(struct task *t, const Tsvc__PollActivityTaskQueueResponse *m)
+{
+    free(t->token);
+    t->token = mem_copy(m->task_token.data, m->task_token.len);
+    t->token_len = m->task_token.len;
+    t->beat_ms = beat_of(m);
+    loop_timer_in(t->beat, t->beat_ms);
+}
+
+static void begin(struct activities *a, char *take_id, const Tsvc__PollActivityTaskQueueResponse *m)
+{
+    struct task *t = map_get(&a->tasks, take_id);
+
+    if (t) { /* Temporal had given up on it, and gave it to us again */
+        free(take_id);
+        set_token(t, m);
+        return;
+    }
+    t = mem_new(sizeof *t);
+    t->all = a;
+    t->id = take_id;
+    t->beat = loop_timer_new(a->loop, on_beat, t);
+    (void)map_put(&a->tasks, t->id, t);
+    set_token(t, m);
+    log_info("task taken", "run", t->id, "attempt", log_int(m->attempt));
+    if (!worker_take(a->worker, t->id) && !worker_has(a->worker, t->id))
+        activities_over(a, t->id, WORKER_PARKED, "", NULL);
+}
+
+static void on_task(const ProtobufCMessage *task, void *arg)
+{
+    struct activities *a = arg;
+    const Tsvc__PollActivityTaskQueueResponse *m =
+        (const Tsvc__PollActivityTaskQueueResponse *)task;
+    char *id = NULL;
+    struct err err;
+
+    if (a->draining) {
+        fail(a, m->task_token, "Parked", "the runner is stopping", SOON_MS);
+        return;
+    }
+    if (read_id(m, &id, &err)) {
+        log_warn("task refused", "why", err.msg);
+        fail(a, m->task_token, "BadInput", err.msg, 0);
+        return;
+    }
+    begin(a, id, m);
+    want(a);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+struct activities *activities_new(struct loop *loop, const struct activities_options *o)
+{
+    struct activities *a = mem_new(sizeof *a);
+
+    a->loop = loop;
+    a->temporal = o->temporal;
+    a->slots = o->slots;
+    a->on_idle = o->on_idle;
+    a->arg = o->arg;
+    a->poll =
+        temporal_poll_new(loop, a->temporal, TEMPORAL_POLL_ACTIVITY_TASK, o->queue, on_task, a);
+    return a;
+}
+
+void activities_free(struct activities *a)
+{
+    const char *id;
+    void *value;
+
+    if (!a)
+        return;
+    temporal_poll_free(a->poll);
+    for (size_t i = 0; map_next(&a->tasks, &i, &id, &value);)
+        task_free(value);
+    map_done(&a->tasks);
+    free(a);
+}
+
+void activities_open(struct activities *a, struct worker *worker, bool open)
+{
+    a->worker = worker;
+    a->open = open;
+    want(a);
+}
+
+void activities_drain(struct activities *a)
+{
+    Tsvc__ShutdownWorkerRequest r = TSVC__SHUTDOWN_WORKER_REQUEST__INIT;
+    char reason[] = "drained";
+
+    if (a->draining)
+        return;
+    a->draining = true;
+    want(a);
+    r.reason = reason;
+    temporal_call(a->temporal, TEMPORAL_SHUTDOWN_WORKER, &r.base, TEMPORAL_ONCE, NULL, NULL);
+}
+
+bool activities_is_idle(const struct activities *a)
+{
+    return a->tasks.len == 0 && a->answers == 0;
+}

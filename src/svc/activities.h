@@ -1,0 +1,40 @@
+/* activities.h — the activity worker: polls a task queue of Temporal for executions, hands them to
+ * the worker, keeps their heartbeats, and tells how they went.
+ *
+ *   poll ──▶ take (claim at the server, run) ──▶ ended ──▶ completed, or cancelled when asked to
+ *                                            └─▶ parked, lost, held by another ──▶ failed, to be
+ *                                                tried again: by another runner within moments
+ *
+ * Heartbeats come from a timer, three in each time-out. A task that Temporal has given up on goes
+ * on here as long as the server's lease holds: whoever gets it next is refused until the lease ends
+ * or the run has. No task is polled for that there is no slot for. Threads: the loop's. */
+#ifndef SVC_ACTIVITIES_H
+#define SVC_ACTIVITIES_H
+
+#include "clients/temporal.h"
+#include "svc/worker.h"
+
+struct activities;
+
+struct activities_options {
+    struct temporal *temporal; /* borrowed */
+    const char *queue;         /* copied */
+    unsigned slots;
+    loop_fn *on_idle; /* after activities_drain: every task has its answer; may be NULL */
+    void *arg;
+};
+
+struct activities *activities_new(struct loop *loop, const struct activities_options *o);
+void activities_free(struct activities *a);
+
+/* worker: borrowed; its on_over comes here (activities_over). Polls while open is true: a runner
+ * that its server does not know can claim nothing. */
+void activities_open(struct activities *a, struct worker *worker, bool open);
+void activities_over(struct activities *a, const char *execution_id, enum worker_over how,
+                     const char *phase, const struct err *why);
+
+/* Takes nothing new. Polls that are open stay so: what they still bring is handed back at once. */
+void activities_drain(struct activities *a);
+bool activities_is_idle(const struct activities *a);
+
+#endif

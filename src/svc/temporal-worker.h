@@ -1,0 +1,52 @@
+/* temporal-worker.h — the workflow worker of this server: polls workflow tasks, lets core/workflow
+ * decide by their history, and answers. Queries are answered from the journal, not from the
+ * history.
+ *
+ * No sticky queue: a history has about a dozen events, so a task carries it whole, and a server
+ * that comes back needs nothing that another one has kept.
+ * A workflow never closes before the journal of its execution has: what closes it is done first.
+ * Threads: the loop's. */
+#ifndef SVC_TEMPORAL_WORKER_H
+#define SVC_TEMPORAL_WORKER_H
+
+#include <jansson.h>
+
+#include "clients/temporal.h"
+#include "svc/engine.h"
+
+#define TEMPORAL_WORKER_WORKFLOW "stigmer/agent-execution/invoke" /* type, and prefix of ids */
+#define TEMPORAL_WORKER_ACTIVITY "stigmer/agent-execution/run"
+#define TEMPORAL_WORKER_QUEUE "agent_execution_stigmer"
+
+struct temporal_worker;
+
+struct temporal_worker_events {
+    /* The workflow ends without a result: the journal must have ended first. */
+    void (*close)(const char *execution_id, bool cancelled, const char *why, engine_done_fn *done,
+                  void *done_arg, void *arg);
+    /* Somebody asked Temporal to cancel it. */
+    void (*cancel)(const char *execution_id, const char *by, const char *reason,
+                   engine_done_fn *done, void *done_arg, void *arg);
+    /* What the journal says: {"phase": …, "ended": …, …}, the caller's; NULL: there is none such.
+     */
+    json_t *(*status)(const char *execution_id, void *arg);
+    void *arg;
+};
+
+struct temporal_worker_options {
+    const char *runner_queue; /* for activities whose workflow names none; copied */
+    int64_t heartbeat_ms;     /* time-out of an activity's heartbeats; 0: 30 s */
+};
+
+struct temporal_worker *temporal_worker_new(struct loop *loop, struct temporal *t,
+                                            const struct temporal_worker_options *o,
+                                            const struct temporal_worker_events *ev);
+void temporal_worker_free(struct temporal_worker *w);
+void temporal_worker_start(struct temporal_worker *w); /* polls */
+
+/* A task that came another way: with the answer to a start. */
+void temporal_worker_take(struct temporal_worker *w, const Tsvc__PollWorkflowTaskQueueResponse *m);
+
+const char *temporal_worker_trouble(const struct temporal_worker *w); /* why polls fail; "" */
+
+#endif
