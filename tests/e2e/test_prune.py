@@ -1,4 +1,5 @@
 """What crashes and old sessions leave: shown, asked about, removed; and what is live or a stranger's stays."""
+import fcntl
 import json
 import os
 import pathlib
@@ -28,12 +29,12 @@ def whats(home, *args):
 
 
 def crash(home):
-    """Keeper and server at once, as a power cut would."""
+    """Keeper and server at once, as a power cut would. They are gone when the home's lock is free: a server's
+    last thread may outlive its first."""
     for line in pathlib.Path(f"{home.dir}/data/run/server.pid").read_text().splitlines():
-        pid = int(line.split()[1])
-        os.kill(pid, signal.SIGKILL)
-        while os.path.exists(f"/proc/{pid}/root"):
-            os.sched_yield()
+        os.kill(int(line.split()[1]), signal.SIGKILL)
+    with open(f"{home.dir}/data/lock") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
 
 
 def workspaces(home):
