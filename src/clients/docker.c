@@ -36,7 +36,8 @@ struct docker_call {
     struct ndjson lines;
     struct err err;           /* of the frames, or of a call that could not be made */
     const char *load_failure; /* of a load or build: how an error among its messages is told */
-    bool is_ping, gone_is_fine;
+    char *removes;            /* owned; of a removal: the container */
+    bool is_ping;
 };
 
 struct docker {
@@ -58,6 +59,7 @@ static void drop(struct docker_call *c)
     if (c->next)
         c->next->prev = c->prev;
     ndjson_done(&c->lines);
+    free(c->removes);
     free(c);
 }
 
@@ -170,7 +172,7 @@ static enum err_code judge(struct docker_call *c, enum http_failure failure, con
         return not_there(c->d, why, err);
     if (failure)
         return err_set(err, why->code, "the container engine: %.800s", why->msg);
-    if (status == 304 || (status == 404 && c->gone_is_fine))
+    if (status == 304 || (status == 404 && c->removes))
         return ERR_OK;
     if (status < 200 || status > 299)
         return refused(status, body ? body : "", err);
@@ -194,6 +196,38 @@ static bool names_podman(const json_t *version)
     return false;
 }
 
+static void on_done(struct http_req *r, enum http_failure failure, const struct err *why,
+                    void *arg);
+
+/* Somebody else is at it: the container is as good as gone, but its name is not free yet. */
+static bool is_being_removed(const struct docker_call *c)
+{
+    size_t len;
+    const char *body = http_req_body(c->req, &len);
+
+    return c->removes && http_req_status(c->req) == 409 && body &&
+           strstr(body, "already in progress");
+}
+
+static void wait_removed(struct docker_call *c)
+{
+    char url[URL_SIZE];
+    OWN_FREE char *name = TAKE(c->removes); /* once; a 404 now says that it is gone */
+    static char gone[] = "";
+
+    (void)str_format(url, sizeof url, "http://docker/v1.%u/containers/%s/wait?condition=removed",
+                     c->d->api, name);
+    c->removes = mem_str(gone);
+    c->req = http_start(c->d->http, &(struct http_spec){.method = "POST",
+                                                        .url = url,
+                                                        .unix_socket = c->d->place.socket,
+                                                        .connect_ms = PING_MS,
+                                                        .first_byte_ms = ANSWER_MS,
+                                                        .body_max = ANSWER_MAX,
+                                                        .on_done = on_done,
+                                                        .arg = c});
+}
+
 static void on_done(struct http_req *r, enum http_failure failure, const struct err *why, void *arg)
 {
     struct docker_call *c = arg;
@@ -203,6 +237,10 @@ static void on_done(struct http_req *r, enum http_failure failure, const struct 
     json_t *answer = NULL;
 
     c->req = r;
+    if (is_being_removed(c)) {
+        wait_removed(c);
+        return;
+    }
     if (judge(c, failure, why, &err)) {
         finish(c, &err, NULL);
         return;
@@ -282,7 +320,7 @@ struct ask {
     docker_progress_fn *progress;
     void *arg;
     const char *load_failure;
-    bool is_ping, gone_is_fine;
+    bool is_ping, removes;
 };
 
 /* A name that is none is told like every other error: later. Until then we ask for nothing. */
@@ -319,7 +357,7 @@ static struct docker_call *ask(struct docker *d, struct ask a)
                               .arg = a.arg,
                               .is_ping = a.is_ping,
                               .load_failure = a.load_failure,
-                              .gone_is_fine = a.gone_is_fine};
+                              .removes = a.removes ? mem_str(a.name) : NULL};
     if (d->first)
         d->first->prev = c;
     d->first = c;
@@ -537,7 +575,7 @@ struct docker_call *docker_remove(struct docker *d, const char *container, docke
                                .before = "/containers/",
                                .name = container,
                                .after = "?force=1&v=1",
-                               .gone_is_fine = true,
+                               .removes = true,
                                .first_byte_ms = ANSWER_MS,
                                .fn = fn,
                                .arg = arg});
