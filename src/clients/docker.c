@@ -254,12 +254,11 @@ static void on_done(struct http_req *r, enum http_failure failure, const struct 
     json_decref(answer);
 }
 
-static void on_frame(int stream, const char *text, size_t len, void *arg)
+static void on_frame(int stream, bool begins, const char *text, size_t len, void *arg)
 {
     struct docker_call *c = arg;
 
-    (void)stream;
-    c->output(text, len, c->arg);
+    c->output(stream, begins, text, len, c->arg);
 }
 
 /* A line that is no JSON is passed over: what happened is asked for anyway when it matters. */
@@ -282,8 +281,11 @@ static void on_data(struct http_req *r, const void *data, size_t len, void *arg)
     if (http_req_status(r) != 200)
         return;
     if (c->event ? !ndjson_feed(&c->lines, data, len, &err)
-                 : !dockerlog_feed(&c->frames, data, len, &err))
+                 : !dockerlog_feed(&c->frames, data, len, &err)) {
+        if (c->output)
+            c->output(0, false, "", 0, c->arg);
         return;
+    }
     http_cancel(r);
     finish(c, &err, NULL);
 }
@@ -591,12 +593,14 @@ struct docker_call *docker_wait(struct docker *d, const char *container, docker_
                                .arg = arg});
 }
 
-struct docker_call *docker_logs(struct docker *d, const char *container, int64_t since,
+struct docker_call *docker_logs(struct docker *d, const char *container, int64_t since, bool follow,
                                 docker_output_fn *output, docker_fn *fn, void *arg)
 {
     char after[96];
 
-    (void)str_format(after, sizeof after, "/logs?follow=1&stdout=1&stderr=1&since=%" PRId64, since);
+    (void)str_format(after, sizeof after,
+                     "/logs?follow=%d&stdout=1&stderr=1&timestamps=1&since=%" PRId64, follow,
+                     since);
     return ask(d, (struct ask){.method = "GET",
                                .before = "/containers/",
                                .name = container,

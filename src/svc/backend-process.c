@@ -24,6 +24,7 @@ struct process {
     int output_fd;                        /* owned; the end of a pipe that it writes to; or -1 */
     struct err start_err;
     bool started;
+    char trouble[LOGSINK_TROUBLE]; /* with its log; "" */
 };
 
 static struct process *self(struct runner_backend *b)
@@ -43,11 +44,15 @@ static void kill_group(const struct process *p)
 static bool read_some(struct process *p)
 {
     char text[16384];
+    bool was = *p->trouble;
     ssize_t n = read(p->output_fd, text, sizeof text);
 
-    if (n > 0)
-        logsink_write(p->sink, text, (size_t)n);
-    return n > 0;
+    if (n <= 0)
+        return false;
+    logsink_write(p->sink, text, (size_t)n);
+    if (logsink_trouble(p->sink, p->trouble) != was && p->base.events.on_trouble)
+        p->base.events.on_trouble(p->base.events.arg);
+    return true;
 }
 
 static void close_output(struct process *p)
@@ -60,6 +65,7 @@ static void close_output(struct process *p)
         (void)close(take_fd(&p->output_fd));
     logsink_close(p->sink);
     p->sink = NULL;
+    p->trouble[0] = '\0';
 }
 
 static void on_output(int events, void *arg)
@@ -172,6 +178,11 @@ static const char *nothing(const struct runner_backend *b)
     return "";
 }
 
+static const char *trouble_of(const struct runner_backend *b)
+{
+    return ((const struct process *)b)->trouble;
+}
+
 static const char *name_of(const struct runner_backend *b)
 {
     (void)b;
@@ -199,7 +210,7 @@ struct runner_backend *backend_process_new(struct loop *loop,
                                                   .kill = kill_now,
                                                   .pid = pid_of,
                                                   .container_id = nothing,
-                                                  .trouble = nothing,
+                                                  .trouble = trouble_of,
                                                   .free = free_backend};
     struct process *p = mem_new(sizeof *p);
 

@@ -14,10 +14,11 @@
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/models-main.h"
 #include "prog/stigmer-server/prune.h"
+#include "prog/stigmer-server/runner-logs.h"
 #include "prog/stigmer-server/serve.h"
 #include "prog/stigmer-server/settings.h"
 
-enum what { KEEP, SERVE, CLEAN_UP, DOCTOR, MODEL, PRUNE, IMAGE };
+enum what { KEEP, SERVE, CLEAN_UP, DOCTOR, MODEL, PRUNE, IMAGE, RUNNER_LOGS };
 
 struct command {
     struct settings_args args;
@@ -105,6 +106,8 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
             c->fd = argv[++i];
         } else if (str_eq(argv[i], "--online")) {
             c->online = true;
+        } else if (str_eq(argv[i], "--runner-logs")) {
+            c->what = RUNNER_LOGS;
         } else if (str_eq(argv[i], "--doctor")) {
             c->what = DOCTOR;
         } else {
@@ -161,6 +164,8 @@ int main(int argc, char **argv)
         return image_main(&c.args, &c.paths, c.verb, c.from, c.tag);
     if (c.what == PRUNE)
         return prune_main(&c.paths, c.before, c.fd);
+    if (c.what == RUNNER_LOGS)
+        return runner_logs_main(&c.paths);
     if (c.what == MODEL)
         return models_main(&c.args, &c.paths, c.verb, c.name);
     return c.what == SERVE ? serve_run(&c.args, &c.paths) : keep(&c, argv);

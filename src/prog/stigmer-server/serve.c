@@ -66,6 +66,7 @@ struct serve {
     struct supervise *supervise;
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
+    struct loop_io *keeper;      /* NULL: there is none */
     struct home_watch *home_watch;
     bool is_homeless;            /* the home's folders are gone, or another's */
     struct loop_timer *watchdog; /* a service manager's; NULL: none asks */
@@ -471,6 +472,20 @@ static void pet_watchdog(void *arg)
     loop_timer_in(s->watchdog, s->watchdog_ms);
 }
 
+/* One that is gone is told by the kernel (a signal), not by its socket. */
+static void on_keeper(int events, void *arg)
+{
+    struct serve *s = arg;
+    char peek;
+
+    (void)events;
+    if (recv(s->args->keeper_fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        loop_io_want(s->keeper, 0);
+    else if (keeper_link_take(s->args->keeper_fd, s->view.keeper_trouble) &&
+             *s->view.keeper_trouble)
+        notify_status("", s->view.keeper_trouble);
+}
+
 static void on_signal(void *arg)
 {
     begin_stop(STOP_GRACE_MS, arg);
@@ -495,6 +510,7 @@ static void close_all(struct serve *s)
     store_free(s->store);
     journal_free(s->journal);
     loop_timer_free(s->watchdog);
+    loop_io_free(s->keeper);
     loop_signal_free(s->on_term);
     loop_signal_free(s->on_int);
     loop_free(s->loop);
@@ -521,6 +537,10 @@ int serve_run(const struct settings_args *args, const struct paths *paths)
     s.told_fd = past.restarts ? -1 : args->ready_fd;
     config_init(&s.config);
     s.loop = loop_new();
+    if (args->keeper_fd >= 0) {
+        s.keeper = loop_io_new(s.loop, args->keeper_fd, on_keeper, &s);
+        loop_io_want(s.keeper, LOOP_READ);
+    }
     s.on_term = loop_signal_new(s.loop, SIGTERM, on_signal, &s);
     s.on_int = args->foreground ? loop_signal_new(s.loop, SIGINT, on_signal, &s) : NULL;
     s.watchdog_ms = notify_watchdog_ms(getppid());

@@ -143,8 +143,9 @@ static void give_rest(struct logfile *f, struct logline *ret)
                 f->rest.len - len - HEAD_KEPT);
         memcpy(f->rest.data + HEAD_KEPT, note, len);
     }
-    give(f, buf_text(&f->rest), f->rest.len, ret);
     f->cut = 0;
+    buf_putc(&f->rest, '\n'); /* marks it as given */
+    give(f, buf_text(&f->rest), f->rest.len - 1, ret);
 }
 
 /* More of the open file into the chunk; false at its end. */
@@ -209,8 +210,6 @@ bool logfile_next(struct logfile *f, bool all, struct logline *ret)
             f->begin += (size_t)(lf - p) + 1;
             add_rest(f, p, (size_t)(lf - p));
             give_rest(f, ret);
-            buf_putc(&f->rest, '\n'); /* marks it as given */
-            ret->text = buf_text(&f->rest);
             return true;
         }
         add_rest(f, p, left);
@@ -219,8 +218,6 @@ bool logfile_next(struct logfile *f, bool all, struct logline *ret)
             continue;
         if (f->rest.len && (all || number_of(f, f->dev, f->inode) != 0)) {
             give_rest(f, ret); /* the writer is gone, or nobody waits for the rest */
-            buf_putc(&f->rest, '\n');
-            ret->text = buf_text(&f->rest);
             return true;
         }
         if (!go_on(f))
@@ -312,7 +309,7 @@ static bool time_near(const struct logfile *f, off_t at, int64_t *ret)
         struct logline l = {.text = p, .len = (size_t)((lf ? lf : end) - p)};
 
         logline_parse(&l, 0);
-        if (l.stamped) {
+        if (l.stamped || l.lead) {
             *ret = l.at_ms;
             return true;
         }

@@ -492,7 +492,7 @@ enum err_code spawn_lines(const struct cli *cli, const char *const *args, spawn_
             code = buf_add(&b, chunk, (size_t)n, err);
         while (b.len && (end = memchr(b.data, '\n', b.len))) {
             *end = '\0';
-            fn((const char *)b.data, arg);
+            fn((const char *)b.data, (size_t)((uint8_t *)end - b.data), arg);
             buf_shift(&b, (size_t)((uint8_t *)end - b.data) + 1);
         }
     }

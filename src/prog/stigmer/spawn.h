@@ -37,7 +37,7 @@ MUST_CHECK enum err_code spawn_output(const struct cli *cli, const char *const *
 
 /* Each line it prints, as it comes; a line is at most 1 MiB. Its exit code is not looked at: what
  * it says is. */
-typedef void spawn_line_fn(const char *line, void *arg);
+typedef void spawn_line_fn(const char *line, size_t len, void *arg);
 MUST_CHECK enum err_code spawn_lines(const struct cli *cli, const char *const *args,
                                      spawn_line_fn *fn, void *arg, struct err *err);
 

@@ -1,0 +1,186 @@
+"""What the runner's container writes is in the log once, each line, whatever ends and begins meanwhile: the
+server, the engine, a log file. The lines are written to the container's own stdout from outside."""
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from homes import STIGMER, Home
+
+
+def docker(*args):
+    return subprocess.run(["docker", *args], capture_output=True, text=True, timeout=120)
+
+
+pytestmark = pytest.mark.skipif(docker("version").returncode != 0, reason="no container engine answers")
+
+
+@pytest.fixture
+def name():
+    name = f"stigmer-test-{os.urandom(4).hex()}"
+    yield name
+    docker("rm", "-f", name)
+
+
+class Writer(threading.Thread):
+    """Numbered lines in bursts; every third is the same text as others are."""
+
+    def __init__(self, pid, count, seed=1, pause=0.002):
+        super().__init__(daemon=True)
+        self.fd = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY)
+        self.count, self.pause, self.random = count, pause, random.Random(seed)
+        self.start()
+
+    def run(self):
+        n = 0
+        while n < self.count:
+            burst = min(self.random.choice((1, 5, 80)), self.count - n)
+            text = "".join(f"line {i:07d} {'x' * self.random.randint(0, 60)}\n" + ("again\n" if i % 3 == 0 else "")
+                           for i in range(n, n + burst)).encode()
+            while text:
+                text = text[os.write(self.fd, text):]
+            n += burst
+            time.sleep(self.pause)
+        os.close(self.fd)
+
+
+def numbers(text):
+    return [int(line.split("line ")[1].split()[0]) for line in text.splitlines() if "line 0" in line]
+
+
+def check(text, count):
+    got = numbers(text)
+    assert got == list(range(count)), [(a, b) for a, b in zip(got, got[1:]) if b != a + 1][:5]
+    assert sum(line.endswith("again") for line in text.splitlines()) == (count + 2) // 3
+
+
+def collected(home):
+    files = sorted(pathlib.Path(home.dir, "data/logs").glob("agent-runner.log*"),
+                   key=lambda p: int(p.suffix[1:]) if p.suffix != ".log" else 0, reverse=True)
+    return "".join(p.read_text() for p in files)
+
+
+def until(wanted, what):
+    end = time.monotonic() + 60
+    while not wanted():
+        assert time.monotonic() < end, what()
+
+
+def wait_for(home, count):
+    until(lambda: f"line {count - 1:07d}" in collected(home), lambda: (home.logs(), numbers(collected(home))[-3:]))
+
+
+def pid_of(name):
+    return json.loads(docker("inspect", name).stdout)[0]["State"]["Pid"]
+
+
+
+def pids(home):
+    text = next(pathlib.Path(home.dir, "data").rglob("*server*.pid")).read_text()
+    return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()}
+
+
+def ready(home):
+    def is_ready():
+        r = home.stigmer("server", "status", "-o", "json")
+        return r.returncode == 0 and json.loads(r.stdout)["state"] == "ready"
+    until(is_ready, home.logs)
+
+
+def all_down(home):
+    """Server and keeper die at once: nobody stops the container."""
+    p = pids(home)
+    os.kill(p["keeper"], signal.SIGSTOP)
+    for who in ("server", "keeper"):
+        os.kill(p[who], signal.SIGKILL)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}/root") for pid in p.values()), lambda: p)
+
+
+def test_no_line_is_lost_or_doubled_while_the_server_is_killed_again_and_again(model, name):
+    with Home(model, kind="docker", name=name) as h:
+        h.up()
+        w = Writer(pid_of(name), 30000)
+        for _ in range(5):
+            os.kill(pids(h)["server"], signal.SIGKILL)
+            ready(h)
+        w.join()
+        wait_for(h, 30000)
+        check(collected(h), 30000)
+        assert h.component("agent-runner")["restarts"] == 0
+
+
+def test_a_container_that_ended_while_nobody_listened_has_its_last_words_in_the_log(model, name):
+    with Home(model, kind="docker", name=name) as h:
+        h.up()
+        all_down(h)
+        Writer(pid_of(name), 500).join()
+        docker("kill", name)
+        assert numbers(h.ok("server", "logs", "-c", "agent-runner", "--grep", "^line")) == list(range(500))
+        h.ok("server", "start")
+        check(collected(h), 500)
+
+
+@pytest.mark.parametrize("how", ["killed"])
+def test_logs_show_what_a_container_writes_while_no_server_listens(model, name, how):
+    with Home(model, kind="docker", name=name) as h:
+        h.up()
+        Writer(pid_of(name), 100).join()
+        wait_for(h, 100)
+        stopped = pids(h)["server"]
+        if how == "killed":
+            all_down(h)
+        else:
+            os.kill(stopped, signal.SIGSTOP)
+        p = subprocess.Popen([STIGMER, "server", "logs", "-f", "-c", "agent-runner", "--tail", "0", "--no-prefix"], env=h.env,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        fd = os.open(f"/proc/{pid_of(name)}/fd/1", os.O_WRONLY)
+        os.write(fd, "".join(f"line {i:07d}\n" for i in range(100, 150)).encode() + b'at=2026-03-01T10:00:00.000Z level=warn msg="w" run=aex-9\n')
+        args = ("server", "logs", "-c", "agent-runner", "--no-prefix")
+        until(lambda: len(numbers(h.ok(*args, "--tail", "all"))) == 150, h.logs)
+        check(h.ok(*args, "--tail", "all").replace("again\n", "") + "again\n" * 50, 150)
+        assert numbers(h.ok(*args, "--tail", "3")) == [148, 149]
+        assert numbers(h.ok(*args, "--tail", "60", "--grep", "^line")) == list(range(90, 150))
+        assert h.ok(*args, "--run", "aex-9").count("msg=") == 1 and h.ok(*args, "--level", "warn", "--tail", "1").count("aex-9") == 1
+        assert "line 0000149" in h.ok(*args, "--since", "1m") and "line 0000149" not in h.ok(*args, "--until", "10m")
+        stamped = [line for line in h.ok(*args, "-t", "--grep", "line 0000149").splitlines()]
+        assert len(stamped) == 1 and stamped[0][:2] == "20" and stamped[0].endswith("Z line 0000149")
+        record = json.loads(h.ok(*args, "--grep", "line 0000149", "-o", "json"))
+        assert record["raw"] == "line 0000149" and record["at"].startswith(stamped[0][:19]), record
+        shown = [p.stdout.readline() for _ in range(10)]
+        if how == "killed":
+            h.ok("server", "start")
+        else:
+            os.kill(stopped, signal.SIGCONT)
+        os.write(fd, b"line 0000150\n")
+        while "line 0000150" not in shown[-1]:
+            shown.append(p.stdout.readline())
+        p.send_signal(signal.SIGINT)
+        assert p.wait(10) == 130
+        assert [n for n in numbers("".join(shown)) if n >= 100] == list(range(100, 151)), p.stderr.read()
+        os.close(fd)
+        assert numbers(collected(h)) == list(range(151))
+
+
+def test_long_lines_and_bytes_of_any_kind_come_through(model, name):
+    with Home(model, kind="docker", name=name) as h:
+        h.up()
+        fd = os.open(f"/proc/{pid_of(name)}/fd/1", os.O_WRONLY)
+        data = b"y" * 100_000 + b"\n\n" + b"\x00\xff\x1b[31m\r|\n" + b"z" * 300_000 + b"\nline 0000000\n"
+        while data:
+            data = data[os.write(fd, data):]
+        os.close(fd)
+        wait_for(h, 1)
+        os.kill(pids(h)["server"], signal.SIGKILL)
+        ready(h)
+        raw = pathlib.Path(h.dir, "data/logs/agent-runner.log").read_bytes()
+        texts = [line[31:] for line in raw.split(b"\n") if b" at=" not in line]
+        at = texts.index(b"y" * 100_000)
+        assert texts[at + 1] == b"" and texts[at + 2] == b"\x00\xff\x1b[31m\r|"
+        assert texts[at + 3] == b"z" * 262144 and texts[at + 4] == b"z" * (300_000 - 262144)
+        assert raw.count(b"line 0000000") == 1
