@@ -93,6 +93,10 @@ static void shift(const char *path, int max_files)
     char from[PATH_MAX + 16], to[PATH_MAX + 16];
     int last = 0;
 
+    if (max_files == 1) {
+        (void)unlink(path);
+        return;
+    }
     /* A gap is closed: one that was killed in here has left it, and readers stop at it. */
     for (name_of(path, last, from); last < max_files - 2 && access(from, F_OK) == 0;)
         name_of(path, ++last, from);
@@ -101,8 +105,6 @@ static void shift(const char *path, int max_files)
         name_of(path, i + 1, to);
         (void)rename(from, to);
     }
-    if (max_files == 1)
-        (void)unlink(path);
 }
 
 /* When a step fails the file grows on: a log too big is better than none. */

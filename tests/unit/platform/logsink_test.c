@@ -92,6 +92,25 @@ static void the_oldest_goes(void **state)
     assert_string_equal(take("log.2"), "-");
 }
 
+static void a_gap_that_a_killed_rotation_left_is_closed(void **state)
+{
+    struct logsink *s = open_sink(4, 5);
+    char from[64], to[64];
+
+    (void)state;
+    logsink_write(s, "11111\n22222\n", 12);
+    path_of("log.1", from);
+    path_of("log.3", to);
+    assert_int_equal(rename(from, to), 0);
+    logsink_write(s, "33333\n44444\n", 12);
+    logsink_close(s);
+    assert_string_equal(take("log.1"), "44444\n");
+    assert_string_equal(take("log.2"), "33333\n");
+    assert_string_equal(take("log.3"), "11111\n");
+    (void)take("log");
+    assert_string_equal(take("log.4"), "22222\n");
+}
+
 static void one_file_alone_starts_anew(void **state)
 {
     struct logsink *s = open_sink(4, 1);
@@ -238,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_past_its_limit_is_rotated_at_a_lines_end),
         cmocka_unit_test(the_oldest_goes),
+        cmocka_unit_test(a_gap_that_a_killed_rotation_left_is_closed),
         cmocka_unit_test(one_file_alone_starts_anew),
         cmocka_unit_test(a_line_longer_than_the_limit_lies_in_one_file),
         cmocka_unit_test(an_earlier_files_size_counts),
