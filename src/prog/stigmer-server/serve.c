@@ -66,7 +66,7 @@ struct serve {
     struct supervise *supervise;
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
-    struct loop_io *keeper;      /* NULL: there is none */
+    struct loop_io *keeper; /* NULL: there is none */
     struct home_watch *home_watch;
     bool is_homeless;            /* the home's folders are gone, or another's */
     struct loop_timer *watchdog; /* a service manager's; NULL: none asks */
