@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
@@ -17,9 +18,6 @@
 #define SECOND 1000000000LL
 #define GIVE_AT 65536
 #define STAMP_ROOM 40 /* the longest time an engine writes, and its space */
-/* Past this after the latest line that is remembered nothing of it comes any more: two writers'
- * lines lie in the order in which they came, not quite in that of their times. */
-#define FORGET_AFTER (10 * SECOND)
 
 /* One stream of it: the line that is being put together. */
 struct stream {
@@ -27,6 +25,7 @@ struct stream {
     char head[STAMP_ROOM];
     size_t head_len; /* of the frame's time, while it is not whole */
     int64_t ns;      /* the latest time told */
+    int64_t line_ns; /* that of the line */
     bool in_head;
 };
 
@@ -34,7 +33,8 @@ struct container_log {
     container_log_fn *fn;
     void *arg;
     struct stream streams[STREAMS];
-    struct containerline_set known; /* the end of the log */
+    struct containerline_window recent; /* what the log ends with */
+    int64_t now_ns;                     /* the wall clock */
     struct buf out;
 };
 
@@ -62,7 +62,7 @@ void container_log_free(struct container_log *l)
         return;
     for (size_t i = 0; i < STREAMS; i++)
         buf_done(&l->streams[i].line);
-    containerline_set_done(&l->known);
+    containerline_window_done(&l->recent);
     buf_done(&l->out);
     free(l);
 }
@@ -90,7 +90,7 @@ static size_t know_file(struct container_log *l, const char *path, size_t size, 
     if (from) /* in the middle of a line */
         p = (lf = memchr(p, '\n', (size_t)(end - p))) ? lf + 1 : end;
     for (; p < end && (lf = memchr(p, '\n', (size_t)(end - p))); p = lf + 1)
-        containerline_set_add(&l->known, p, (size_t)(lf - p));
+        containerline_window_add(&l->recent, p, (size_t)(lf - p));
     if (may_cut && p < end && n == st.st_size - from)
         (void)ftruncate(fd, from + (p - text));
     return n > 0 ? (size_t)n : 0;
@@ -103,31 +103,19 @@ int64_t container_log_resume(struct container_log *l, const char *path, bool may
 
     forget_lines(l);
     container_log_flush(l);
-    containerline_set_done(&l->known);
+    containerline_window_done(&l->recent);
     n = know_file(l, path, CONTAINER_LOG_TAIL, may_cut);
     if (n < CONTAINER_LOG_TAIL && str_format(older, sizeof older, "%s.1", path))
         (void)know_file(l, older, CONTAINER_LOG_TAIL - n, false);
-    return l->known.first_ns / SECOND;
+    containerline_window_seal(&l->recent);
+    return l->recent.floor_ns / SECOND;
 }
 
 /* ---- lines --------------------------------------------------------------------------------- */
 
-static bool is_known(struct container_log *l, const char *line, size_t len)
-{
-    int64_t ns;
-
-    if (!l->known.count || !containerline_stamp(line, len, &ns))
-        return false;
-    if (ns > l->known.last_ns + FORGET_AFTER) {
-        containerline_set_done(&l->known);
-        return false;
-    }
-    return ns < l->known.first_ns || containerline_set_take(&l->known, line, len);
-}
-
 static void give(struct container_log *l, struct stream *s)
 {
-    if (!is_known(l, buf_text(&s->line), s->line.len)) {
+    if (containerline_window_is_new(&l->recent, buf_text(&s->line), s->line.len, l->now_ns)) {
         buf_put(&l->out, s->line.data, s->line.len);
         buf_putc(&l->out, '\n');
     }
@@ -144,17 +132,25 @@ void container_log_flush(struct container_log *l)
     buf_clear(&l->out);
 }
 
+static void begin_line(struct stream *s, int64_t ns)
+{
+    char stamp[CONTAINERLINE_TEXT];
+
+    s->line_ns = ns;
+    containerline_format(ns, stamp);
+    buf_put(&s->line, stamp, CONTAINERLINE_STAMP);
+}
+
 /* The frame's time is whole, or is none: then it is text. A frame that goes on with a line repeats
  * the line's time. */
 static void end_head(struct stream *s)
 {
-    char stamp[CONTAINERLINE_TEXT];
     size_t n = containerline_read(s->head, s->head_len, &s->ns);
 
-    if (!s->line.len) {
-        containerline_format(s->ns, stamp);
-        buf_put(&s->line, stamp, CONTAINERLINE_STAMP);
-    }
+    if (!n)
+        s->ns++;
+    if (!s->line.len)
+        begin_line(s, s->ns);
     buf_put(&s->line, s->head + n, s->head_len - n);
     s->in_head = false;
     s->head_len = 0;
@@ -184,12 +180,9 @@ static void add_text(struct container_log *l, struct stream *s, const char *text
         buf_put(&s->line, text, n);
         text += n;
         len -= n;
-        if (len) { /* past the limit: the rest is a line of the same moment */
-            char stamp[CONTAINERLINE_STAMP];
-
-            memcpy(stamp, s->line.data, sizeof stamp);
+        if (len) { /* past the limit: the rest is a line of the moment after */
             give(l, s);
-            buf_put(&s->line, stamp, sizeof stamp);
+            begin_line(s, s->line_ns + 1);
         }
     }
 }
@@ -199,6 +192,7 @@ void container_log_take(struct container_log *l, int stream, bool begins, const 
 {
     struct stream *s = &l->streams[stream >= 0 && stream < STREAMS ? stream : 1];
 
+    l->now_ns = clock_wall_ms() * 1000000;
     if (begins) {
         s->in_head = true;
         s->head_len = 0;
@@ -212,7 +206,7 @@ void container_log_take(struct container_log *l, int stream, bool begins, const 
         lf = len ? memchr(text, '\n', len) : NULL;
         if (!len)
             return;
-        if (!s->line.len) { /* a second line in one frame: of the same moment, but none said */
+        if (!s->line.len) { /* a second line in one frame: of the moment after */
             s->in_head = true;
             continue;
         }

@@ -1,5 +1,5 @@
 /* container-log.h — a container's output, frame by frame as the engine sends it, made into lines
- * with the engine's time (wire/containerline.h), none lost and none doubled.
+ * with the engine's time (wire/containerline.h), each given once.
  *
  * Whoever begins to listen, or does so again (after a crash, after the engine was restarted), calls
  * container_log_resume with the log as it is: the lines at its end are remembered, the engine is
@@ -7,10 +7,14 @@
  * is kept anywhere: the log alone says where it ends.
  *   1. A line is given when all of it is there; what a broken stream left of one is forgotten.
  *   2. A line at the end of the log without its newline (a writer that was killed) is cut off.
- *   3. A line older than what is remembered has been given.
- * So a line is lost only when the engine has rotated it away before anybody asked.
+ *   3. A line older than what is remembered has been given; one that comes again is passed over:
+ *      Docker before 23 sends its file from the beginning again when it was rotated meanwhile.
+ * A line is lost when the engine does not send it: it has rotated it away before anybody asked, or
+ * (Docker before 23) has rotated its file while a listener began, or twice while one was behind;
+ * svc/container-spec.c makes those files large. And when several containers share a log: one that
+ * is listened to again only after another has added more than CONTAINER_LOG_TAIL to it.
  *
- * A line longer than CONTAINER_LOG_LINE_MAX is given in pieces, a line each.
+ * A line longer than CONTAINER_LOG_LINE_MAX is given in pieces, a line each, a nanosecond apart.
  * Threads: the caller's. */
 #ifndef SVC_CONTAINER_LOG_H
 #define SVC_CONTAINER_LOG_H

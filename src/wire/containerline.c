@@ -185,3 +185,105 @@ bool containerline_set_take(struct containerline_set *s, const char *line, size_
         }
     return false;
 }
+
+/* ---- what is new --------------------------------------------------------------------------- */
+
+void containerline_window_done(struct containerline_window *w)
+{
+    free(w->ids);
+    *w = (struct containerline_window){0};
+}
+
+static void make_room(struct containerline_window *w)
+{
+    if (w->count == CONTAINERLINE_WINDOW) {
+        w->from++;
+        w->count--;
+        w->floor_ns = w->ids[w->from].ns;
+    }
+    if (w->from + w->count < w->room)
+        return;
+    if (w->room < 2 * CONTAINERLINE_WINDOW) {
+        w->room = w->room ? w->room * 2 : 256;
+        w->ids = mem_grow(w->ids, w->room, sizeof *w->ids);
+    } else {
+        memmove(w->ids, w->ids + w->from, w->count * sizeof *w->ids);
+        w->from = 0;
+    }
+}
+
+/* Nearly always it is the latest. */
+static void put_sorted(struct containerline_window *w, const struct containerline_id *id)
+{
+    struct containerline_id *first, *at;
+
+    make_room(w);
+    first = w->ids + w->from;
+    for (at = first + w->count; at > first && compare(at - 1, id) > 0; at--)
+        *at = at[-1];
+    *at = *id;
+    w->count++;
+}
+
+void containerline_window_add(struct containerline_window *w, const char *line, size_t len)
+{
+    struct containerline_id id;
+
+    if (id_of(line, len, &id))
+        put_sorted(w, &id);
+}
+
+void containerline_window_seal(struct containerline_window *w)
+{
+    if (w->count)
+        w->floor_ns = w->ids[w->from].ns;
+}
+
+static struct containerline_id *lowest(struct containerline_window *w,
+                                       const struct containerline_id *id)
+{
+    size_t low = w->from, high = w->from + w->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (compare(&w->ids[middle], id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return w->ids + low;
+}
+
+static bool is_seen(struct containerline_window *w, const struct containerline_id *id)
+{
+    const struct containerline_id *end = w->ids + w->from + w->count;
+
+    for (struct containerline_id *p = lowest(w, id); p < end && compare(p, id) == 0; p++) {
+        if (!p->used || id->ns % SECOND) {
+            p->used = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool containerline_window_is_new(struct containerline_window *w, const char *line, size_t len,
+                                 int64_t now_ns)
+{
+    struct containerline_id id;
+
+    if (!id_of(line, len, &id))
+        return true;
+    if (w->count && id.ns < w->floor_ns) {
+        if (w->ids[w->from + w->count - 1].ns <= now_ns)
+            return false;
+        w->from = w->count = 0;
+        w->floor_ns = 0;
+    }
+    if (w->count && id.ns <= w->ids[w->from + w->count - 1].ns && is_seen(w, &id))
+        return false;
+    id.used = true;
+    put_sorted(w, &id);
+    return true;
+}

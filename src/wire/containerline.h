@@ -3,10 +3,10 @@
  *
  *   2026-01-31T12:00:00.123456789Z at=2026-01-31T12:00:00.123Z level=info …
  *
- * Time and text together are a line's identity: a line that is asked of the engine again is known
- * to be there already. Engines tell the time to the nanosecond (Docker) or the second (older
- * Podman): equal lines of one moment are counted, not merged.
- * Ownership: embed the set by value. Threads: none of its own. */
+ * Time and text together are a line's identity: a line that comes again is known to be there
+ * already. Engines tell the time to the nanosecond (Docker) or the second (older Podman): in the
+ * set, equal lines of one moment are counted, not merged. Ownership: embed set and window by value,
+ * zeroed. Threads: none of their own. */
 #ifndef WIRE_CONTAINERLINE_H
 #define WIRE_CONTAINERLINE_H
 
@@ -44,5 +44,25 @@ void containerline_set_add(struct containerline_set *s, const char *line, size_t
 void containerline_set_reset(struct containerline_set *s); /* all are in it again */
 /* Is it in the set? Each time it was added it is there once: taken out, so to say. */
 bool containerline_set_take(struct containerline_set *s, const char *line, size_t len);
+
+/* The newest lines of a stream that repeats itself and mixes two streams' times a little: which
+ * lines are new? What is older than all that is remembered has been seen. */
+#define CONTAINERLINE_WINDOW ((size_t)16384)
+
+struct containerline_window {
+    struct containerline_id *ids; /* owned; by time: from is the first of count */
+    size_t from, count, room;
+    int64_t floor_ns; /* what is older has been seen */
+};
+
+void containerline_window_done(struct containerline_window *w);
+/* A line that is there before the stream begins; sealed: all those are added. */
+void containerline_window_add(struct containerline_window *w, const char *line, size_t len);
+void containerline_window_seal(struct containerline_window *w);
+/* Remembers it. now_ns: the wall clock; when it was set back, old times are new ones. A line of a
+ * whole second (an engine that tells no more) is known as often as it was there when the window was
+ * sealed; any other is known once it was seen. */
+bool containerline_window_is_new(struct containerline_window *w, const char *line, size_t len,
+                                 int64_t now_ns);
 
 #endif

@@ -86,6 +86,11 @@ def pids(home):
     return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()}
 
 
+def follows(pid):
+    links = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd") if os.path.lexists(f"/proc/{pid}/fd/{n}")]
+    return any("inotify" in link for link in links)
+
+
 def ready(home):
     def is_ready():
         r = home.stigmer("server", "status", "-o", "json")
@@ -102,8 +107,11 @@ def all_down(home):
     until(lambda: not any(os.path.exists(f"/proc/{pid}/root") for pid in p.values()), lambda: p)
 
 
-def test_no_line_is_lost_or_doubled_while_the_server_is_killed_again_and_again(model, name):
+@pytest.mark.parametrize("max_size", ["10MiB", "128KiB"])
+def test_no_line_is_lost_or_doubled_while_the_server_is_killed_again_and_again(model, name, max_size):
     with Home(model, kind="docker", name=name) as h:
+        h.ok("config", "set", "server.log.max_size", max_size)
+        h.ok("config", "set", "server.log.max_files", "60")
         h.up()
         w = Writer(pid_of(name), 30000)
         for _ in range(5):
@@ -126,7 +134,7 @@ def test_a_container_that_ended_while_nobody_listened_has_its_last_words_in_the_
         check(collected(h), 500)
 
 
-@pytest.mark.parametrize("how", ["killed"])
+@pytest.mark.parametrize("how", ["killed", "hung"])
 def test_logs_show_what_a_container_writes_while_no_server_listens(model, name, how):
     with Home(model, kind="docker", name=name) as h:
         h.up()
@@ -139,6 +147,7 @@ def test_logs_show_what_a_container_writes_while_no_server_listens(model, name, 
             os.kill(stopped, signal.SIGSTOP)
         p = subprocess.Popen([STIGMER, "server", "logs", "-f", "-c", "agent-runner", "--tail", "0", "--no-prefix"], env=h.env,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        until(lambda: follows(p.pid), h.logs)
         fd = os.open(f"/proc/{pid_of(name)}/fd/1", os.O_WRONLY)
         os.write(fd, "".join(f"line {i:07d}\n" for i in range(100, 150)).encode() + b'at=2026-03-01T10:00:00.000Z level=warn msg="w" run=aex-9\n')
         args = ("server", "logs", "-c", "agent-runner", "--no-prefix")

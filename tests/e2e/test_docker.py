@@ -94,7 +94,7 @@ def test_the_container_is_confined_and_knows_no_key(boxed, name):
     assert sorted(c.removeprefix("CAP_") for c in host["CapAdd"]) == ["KILL", "SETGID", "SETUID"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert (host["Memory"], host["PidsLimit"]) == (512 << 20, 512)
-    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": str(10 << 20), "max-file": "5"}}
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": str(32 << 20), "max-file": "2"}}
     assert {m["Destination"]: m["RW"] for m in box["Mounts"]} == {
         "/workspace": True, "/run/stigmer/api": False, "/run/stigmer/keys": False}
     assert not any("docker.sock" in m["Source"] for m in box["Mounts"])
