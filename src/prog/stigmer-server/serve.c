@@ -211,6 +211,23 @@ static void warn_of_listeners(struct serve *s)
         status_warn(&s->view, words);
 }
 
+/* What a client did wrong is its own affair and told there, too; what we did is more. The texts of
+ * invalid requests may quote them. */
+static void on_call_ended(const struct rpc_ended_call *call, void *arg)
+{
+    enum err_code code = call->err ? call->err->code : ERR_OK;
+    bool ours = code == ERR_IO || code == ERR_CORRUPT || code == ERR_INTERNAL;
+
+    (void)arg;
+    if (!code || code == ERR_CANCELLED)
+        log_debug(code ? "call cancelled" : "call", "method", call->path, "ms",
+                  log_int(call->took_ms));
+    else
+        log_kv_(ours ? LOG_WARN : LOG_INFO, "call failed", "method", call->path, "code",
+                err_code_name(code), "ms", log_int(call->took_ms), "why",
+                code == ERR_INVALID ? "" : call->err->msg);
+}
+
 /* ---- the files it is found by ------------------------------------------------------------- */
 
 /* What came by the old socket stays; what comes by the new one is told apart by nobody. */
@@ -290,6 +307,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
         (code = open_temporal(s, err)))
         return code;
     s->rpc = rpc_server_new(s->loop, &(struct rpc_limits){.own_user_only = true});
+    rpc_server_observe(s->rpc, on_call_ended, NULL);
     s->api =
         api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine), s->paths->home);
     s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
