@@ -203,6 +203,7 @@ static void run_tool(struct run *r, const struct agent_request *q)
     struct run_tool *t = mem_new(sizeof *t);
     struct toolhost_request req = {
         .session_id = r->session,
+        .run = r->id,
         .workspace = r->workspace,
         .name = q->name,
         .args_json = *q->args_json ? q->args_json : "{}",

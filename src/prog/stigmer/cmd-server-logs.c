@@ -136,7 +136,7 @@ static void print_text(struct logs *l, const struct logline *line)
         len -= LOGLINE_STAMP;
     }
     buf_puts(&l->out, out_color(on, color));
-    out_text(&l->out, text, len, l->cli->out_is_tty);
+    out_text(&l->out, text, len, true); /* a pipe often ends at a terminal */
     buf_puts(&l->out, out_color(on, '0'));
     buf_putc(&l->out, '\n');
 }

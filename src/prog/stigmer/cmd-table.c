@@ -169,7 +169,8 @@ const struct cmd cmd_table[] = {
       {"stigmer server status --watch -o jsonl", "a line for each change, for scripts"}},
      cmd_server_status_run, false},
     {"server logs", "", 0, 0, "Show the logs of all components, merged by time",
-     "Works when the server is down.",
+     "Works when the server is down. Control characters are shown as \\xNN, also in a pipe; -o json "
+     "and the files have what was written.",
      logs_flags, json_formats,
      {{"stigmer server logs -f", "follow everything"},
       {"stigmer server logs -c agent-runner --since 10m --level warn", "what went wrong lately"}},
