@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import engines
 from homes import STIGMER, Home
 
 
@@ -60,10 +61,17 @@ def check(text, count):
     assert sum(line.endswith("again") for line in text.splitlines()) == (count + 2) // 3
 
 
+def parts(home):
+    """The runner's log, oldest first: what was there at some moment while it is rotated."""
+    paths = pathlib.Path(home.dir, "data/logs").glob("agent-runner.log*")
+    try:
+        return [p.read_bytes() for p in sorted(paths, key=lambda p: int(p.suffix[1:]) if p.suffix != ".log" else 0, reverse=True)]
+    except FileNotFoundError:
+        return parts(home)
+
+
 def collected(home):
-    files = sorted(pathlib.Path(home.dir, "data/logs").glob("agent-runner.log*"),
-                   key=lambda p: int(p.suffix[1:]) if p.suffix != ".log" else 0, reverse=True)
-    return "".join(p.read_text() for p in files)
+    return b"".join(parts(home)).decode()
 
 
 def until(wanted, what):
@@ -194,3 +202,103 @@ def test_long_lines_and_bytes_of_any_kind_come_through(model, name):
         assert texts[at + 2] == "\0\ufffd\x1b[31m\r|".encode()  # the engine keeps JSON: text
         assert texts[at + 3] == b"z" * 262144 and texts[at + 4] == b"z" * (300_000 - 262144)
         assert raw.count(b"line 0000000") == 1
+
+
+@pytest.fixture(scope="module")
+def podman():
+    e = engines.podman().start()
+    yield e
+    e.close()
+
+
+@pytest.fixture
+def dockerd():
+    e = engines.dockerd()
+    e.command.append("--live-restore")
+    e.start()
+    yield e
+    e.close()
+
+
+def home_on(model, engine, kind, name):
+    h = Home(model, kind=kind, name=name)
+    h.env["DOCKER_HOST"] = h.env["CONTAINER_HOST"] = "unix:///nonexistent/engine.sock"
+    h.env["CONTAINER_HOST" if kind == "podman" else "DOCKER_HOST"] = engine.url
+    return h
+
+
+def test_podmans_lines_are_there_once_through_kills_of_the_server(model, podman, name):
+    with home_on(model, podman, "podman", name) as h:
+        h.up()
+        w = Writer(podman.inspect(name)["State"]["Pid"], 5000)
+        for _ in range(3):
+            os.kill(pids(h)["server"], signal.SIGKILL)
+            ready(h)
+        w.join()
+        wait_for(h, 5000)
+        check(collected(h), 5000)
+        all_down(h)
+        Writer(podman.inspect(name)["State"]["Pid"], 5010).join()
+        shown = numbers(h.ok("server", "logs", "-c", "agent-runner", "--tail", "all", "--no-prefix"))
+        assert shown == list(range(5000)) + list(range(5010))
+
+
+def test_an_engine_that_is_killed_under_a_writer_doubles_no_line_and_what_comes_later_is_there(model, dockerd, name):
+    with home_on(model, dockerd, "docker", name) as h:
+        h.up()
+        pid = dockerd.inspect(name)["State"]["Pid"]
+        w = Writer(pid, 20000)
+        until(lambda: len(numbers(collected(h))) > 1000, h.logs)
+        dockerd.end(signal.SIGKILL)
+        dockerd.start()
+        ready(h)
+        w.join(60)
+        assert not w.is_alive()
+        wait_for(h, 20000)
+        got = numbers(collected(h))
+        assert all(a < b for a, b in zip(got, got[1:])), [(a, b) for a, b in zip(got, got[1:]) if a >= b]
+        lost = 20000 - len(got)
+        assert lost < 2000, lost  # what the killed engine had read and not written
+        assert h.component("agent-runner")["containerId"] == dockerd.inspect(name)["Id"]
+
+
+@pytest.mark.parametrize("kind", ["docker", "process"])
+def test_a_flood_of_output_takes_bounded_disk_and_memory_and_runs_go_on(model, name, kind):
+    mib = int(os.environ.get("STIGMER_FLOOD_MIB", "64"))
+    with Home(model, kind=kind, name=name) as h:
+        h.ok("config", "set", "server.log.max_size", "1MiB")
+        h.ok("config", "set", "server.log.max_files", "3")
+        h.up()
+        server = pids(h)["server"]
+        before = rss_kib(server)
+        fd = os.open(f"/proc/{h.look('agent-runner').get('pid') or pid_of(name)}/fd/2", os.O_WRONLY)
+        flood = threading.Thread(target=pour, args=(fd, mib), daemon=True)
+        begun = time.monotonic()
+        flood.start()
+        most = runs = size = 0
+        while flood.is_alive():
+            assert h.ok("run", "worker", "-m", "just-say").strip() == "Said."
+            runs += 1
+            most = max(most, rss_kib(server))
+            size = max(size, sum(len(part) for part in parts(h)))
+        os.write(fd, b"line 0000000\n")
+        os.close(fd)
+        until(lambda: numbers(collected(h)) == [0], h.logs)
+        print(f"{kind}: {mib} MiB in {time.monotonic() - begun:.1f} s, {runs} runs meanwhile, logs {size} bytes at most, "
+              f"server RSS {before} KiB before, {most} KiB at most")
+        assert runs and size < 4 << 20
+        assert most < before + 4096
+        assert h.component("agent-runner")["restarts"] == 0
+
+
+def rss_kib(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0])
+
+
+def pour(fd, mib):
+    text = (b"f" * 127 + b"\n") * 512
+    for _ in range(mib * 16):
+        rest = text
+        while rest:
+            rest = rest[os.write(fd, rest):]
