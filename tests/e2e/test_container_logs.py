@@ -94,6 +94,13 @@ def pids(home):
     return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()}
 
 
+def command_of(pid):
+    try:
+        return pathlib.Path("/proc", pid, "cmdline").read_bytes().decode(errors="replace")
+    except OSError:  # gone, or no process
+        return ""
+
+
 def follows(pid):
     links = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd") if os.path.lexists(f"/proc/{pid}/fd/{n}")]
     return any("inotify" in link for link in links)
@@ -179,6 +186,7 @@ def test_logs_show_what_a_container_writes_while_no_server_listens(model, name, 
             shown.append(p.stdout.readline())
         p.send_signal(signal.SIGINT)
         assert p.wait(10) == 130
+        assert not [c for c in map(command_of, os.listdir("/proc")) if h.dir in c and "--runner-logs" in c]
         assert [n for n in numbers("".join(shown)) if n >= 100] == list(range(100, 151)), p.stderr.read()
         os.close(fd)
         assert numbers(collected(h)) == list(range(151))

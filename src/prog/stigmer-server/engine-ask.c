@@ -1,5 +1,6 @@
 #include "prog/stigmer-server/engine-ask.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -175,20 +176,27 @@ static void on_logs_end(const struct err *err, const json_t *answer, void *arg)
     engine_link_on_answer(err, answer, ((struct logs_call *)arg)->ask);
 }
 
+static void tell_unheard(const char *id, const struct err *why)
+{
+    fprintf(stderr, "stigmer-server: what the container %.12s wrote cannot be had: %s\n", id,
+            why->msg);
+}
+
 static void listen_to(struct engine_link *a, const json_t *container, const char *log_file,
                       struct words *w)
 {
     const char *id = json_string_value(json_object_get(container, "Id"));
     struct logs_call call = {a, w};
+    struct err err;
 
     buf_init(&w->text, LOGS_MAX + CONTAINER_LOG_TAIL);
     w->log = container_log_new(on_lines, w);
-    if (id)
-        (void)engine_link_wait(a,
-                               docker_logs(a->docker, id,
-                                           container_log_resume(w->log, log_file, false), false,
-                                           on_logs_output, on_logs_end, &call),
-                               NULL);
+    if (id &&
+        engine_link_wait(a,
+                         docker_logs(a->docker, id, container_log_resume(w->log, log_file, false),
+                                     false, on_logs_output, on_logs_end, &call),
+                         &err))
+        tell_unheard(id, &err);
     if (str_eq(json_string_value(json_object_get(container, "State")), "running"))
         container_log_flush(w->log);
     else
@@ -257,6 +265,69 @@ void engine_ask_logs(const struct paths *paths,
 
     for (size_t i = 0; i < count; i++)
         logs_at(&places[i], paths, fn, arg);
+}
+
+/* ---- what they write ----------------------------------------------------------------------- */
+
+struct follower {
+    struct engine_link *link;  /* borrowed */
+    struct container_log *log; /* owned */
+    size_t *open;              /* how many are there yet */
+    char id[80];
+};
+
+static void on_followed(int stream, bool begins, const char *text, size_t len, void *arg)
+{
+    struct follower *f = arg;
+
+    if (len)
+        container_log_take(f->log, stream, begins, text, len);
+    else
+        container_log_flush(f->log);
+}
+
+static void on_follow_end(const struct err *err, const json_t *answer, void *arg)
+{
+    struct follower *f = arg;
+
+    (void)answer;
+    if (err)
+        tell_unheard(f->id, err);
+    else
+        container_log_end(f->log);
+    if (--*f->open == 0)
+        loop_quit(f->link->loop);
+}
+
+void engine_ask_follow(const struct paths *paths,
+                       void (*fn)(const char *lines, size_t len, void *arg), void *arg)
+{
+    struct docker_place places[PLACES];
+    struct engine_link link = {0};
+    struct follower *all = NULL;
+    json_t *list = NULL, *c;
+    size_t i, open = 0, count = 0;
+
+    if (places_of(paths, places) && list_at(&link, &places[0], paths->home, &list, NULL) == ERR_OK)
+        all = mem_array(json_array_size(list) + 1, sizeof *all);
+    json_array_foreach(list, i, c)
+    {
+        struct follower *f = &all[count++];
+
+        *f = (struct follower){.link = &link, .log = container_log_new(fn, arg), .open = &open};
+        (void)str_format(f->id, sizeof f->id, "%s", json_string_value(json_object_get(c, "Id")));
+        open++;
+        (void)docker_logs(link.docker, f->id,
+                          container_log_resume(f->log, paths->log_runner, false), true, on_followed,
+                          on_follow_end, f);
+    }
+    if (open)
+        loop_run(link.loop);
+    for (i = 0; i < count; i++)
+        container_log_free(all[i].log);
+    free(all);
+    json_decref(list);
+    engine_link_close(&link);
 }
 
 static enum err_code remove_at(const struct docker_place *place, const char *home, size_t *count,

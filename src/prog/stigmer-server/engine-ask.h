@@ -32,6 +32,11 @@ MUST_CHECK enum err_code engine_ask_remove(const json_t *container, struct err *
 void engine_ask_logs(const struct paths *paths,
                      void (*fn)(const char *lines, size_t len, void *arg), void *arg);
 
+/* The same and what they write from then on, each container's as it comes, until all have ended; of
+ * the engine that was used last. */
+void engine_ask_follow(const struct paths *paths,
+                       void (*fn)(const char *lines, size_t len, void *arg), void *arg);
+
 /* Removes every container with the label of this home, at every engine that answers.
  * Fails when the engine that this home has used last (else Docker) does not answer. */
 MUST_CHECK enum err_code engine_ask_remove_all(const struct paths *paths, size_t *ret_count,

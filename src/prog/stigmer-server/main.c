@@ -24,7 +24,7 @@ struct command {
     struct settings_args args;
     struct paths paths;
     enum what what;
-    bool online;             /* of DOCTOR */
+    bool online, follows;    /* of DOCTOR */
     const char *verb, *name; /* of MODEL */
     const char *before, *fd; /* of PRUNE */
     const char *from, *tag;  /* of IMAGE, as is verb */
@@ -108,6 +108,8 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
             c->online = true;
         } else if (str_eq(argv[i], "--runner-logs")) {
             c->what = RUNNER_LOGS;
+        } else if (str_eq(argv[i], "--follow")) {
+            c->follows = true;
         } else if (str_eq(argv[i], "--doctor")) {
             c->what = DOCTOR;
         } else {
@@ -165,7 +167,7 @@ int main(int argc, char **argv)
     if (c.what == PRUNE)
         return prune_main(&c.paths, c.before, c.fd);
     if (c.what == RUNNER_LOGS)
-        return runner_logs_main(&c.paths);
+        return runner_logs_main(&c.paths, c.follows);
     if (c.what == MODEL)
         return models_main(&c.args, &c.paths, c.verb, c.name);
     return c.what == SERVE ? serve_run(&c.args, &c.paths) : keep(&c, argv);

@@ -26,7 +26,7 @@
 #define TAIL_MAX 10000000
 #define OUT_KEPT 262144 /* bytes of output that are written in one go */
 #define FOLDER_MS 500   /* how often a folder that is not there is looked for */
-#define ENGINE_MS 1000  /* how often it is asked while no server listens to the runner */
+#define ENGINE_MS 1000  /* how often it is looked whether a server listens to the runner */
 
 struct source {
     struct logfile file;
@@ -43,7 +43,7 @@ struct logs {
     struct source *runner;       /* of sources; NULL: it is not wanted */
     struct source *runner_since; /* what the engine says beyond it; NULL: it was not asked */
     struct logengine engine;
-    int64_t asked_ms; /* when it was asked the last time, mono */
+    int64_t asked_ms; /* when it was begun to be followed the last time, mono */
     int64_t begun_ms; /* the wall clock when following began */
     bool had_folder;
     int64_t since_ms, until_ms; /* 0: open */
@@ -392,20 +392,30 @@ static void tell_folder(struct logs *l, const struct watch *w)
     l->had_folder = w->on_folder;
 }
 
-/* What no server writes down is asked of the engine; at most once in ENGINE_MS. */
-static void ask_engine(struct logs *l)
+static void add_engine_source(struct logs *l)
 {
-    int64_t now = clock_mono_ms();
-
-    if (!l->runner || (l->asked_ms && now - l->asked_ms < ENGINE_MS) ||
-        !logengine_is_needed(l->cli))
-        return;
-    logengine_ask(&l->engine, l->cli);
-    l->asked_ms = clock_mono_ms();
     if (l->runner_since || l->engine.fd < 0)
         return;
     l->runner_since = &l->sources[l->count++];
     logfile_init(&l->runner_since->file, "agent-runner", l->engine.path);
+}
+
+/* What no server writes down is heard from the engine until one does; whether one does is looked
+ * at when a log changes, and each ENGINE_MS. */
+static void hear_engine(struct logs *l)
+{
+    int64_t now = clock_mono_ms();
+
+    if (!l->runner)
+        return;
+    if (!logengine_is_needed(l->cli)) {
+        logengine_stop(&l->engine);
+    } else if (l->engine.stream < 0 && (!l->asked_ms || now - l->asked_ms >= ENGINE_MS)) {
+        l->asked_ms = now;
+        logengine_follow(&l->engine, l->cli);
+    }
+    logengine_take(&l->engine, l->cli);
+    add_engine_source(l);
 }
 
 /* Between the last read and the wait nothing is missed: the watch is there before the read. */
@@ -421,16 +431,17 @@ static int follow(struct logs *l)
         code = cli_fail(l->cli, &e);
     }
     while (!code) {
-        struct pollfd fds[3] = {{.fd = w.folder, .events = POLLIN},
+        struct pollfd fds[4] = {{.fd = w.folder, .events = POLLIN},
                                 {.fd = w.signals, .events = POLLIN},
                                 {.fd = STDOUT_FILENO}}; /* only POLLERR: the reader is gone */
 
         watch_folder(&w, l->cli->paths.logs);
         tell_folder(l, &w);
-        ask_engine(l);
+        hear_engine(l);
+        fds[3] = (struct pollfd){.fd = l->engine.stream, .events = POLLIN};
         if (!print_merged(l) || (l->until_ms && clock_wall_ms() > l->until_ms))
             break;
-        if (poll(fds, 3, wait_ms(l, &w)) < 0 && errno != EINTR)
+        if (poll(fds, 4, wait_ms(l, &w)) < 0 && errno != EINTR)
             code = EXIT_FAILED;
         if (fds[1].revents)
             code = EXIT_INTERRUPTED;
@@ -456,7 +467,9 @@ static int show(struct logs *l, int64_t tail)
     int64_t runner_tail = tail;
     bool any = false;
 
-    ask_engine(l);
+    if (l->runner && logengine_is_needed(l->cli))
+        logengine_ask(&l->engine, l->cli);
+    add_engine_source(l);
     if (l->runner_since)
         runner_tail = begin_engine(l, tail);
     for (size_t i = 0; i < l->count; i++) {

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/logline.h"
@@ -16,6 +17,9 @@ struct logengine {
     char path[32];                  /* by which it can be opened */
     uint64_t lines;                 /* in it */
     struct containerline_set shown; /* what it holds */
+    int stream;                     /* owned; what comes, nonblocking; -1: nothing is followed */
+    pid_t pid;                      /* owned; who writes to it */
+    struct buf part;                /* of a line */
 };
 
 /* A container engine was used, and no server that runs writes down what its containers say. */
@@ -23,6 +27,11 @@ bool logengine_is_needed(const struct cli *cli);
 
 /* Asks; what is new is in the file then. A failure is a warning. */
 void logengine_ask(struct logengine *e, const struct cli *cli);
+
+/* Follows them until they end or it is stopped; take what has come when there is something. */
+void logengine_follow(struct logengine *e, const struct cli *cli);
+void logengine_take(struct logengine *e, const struct cli *cli);
+void logengine_stop(struct logengine *e);
 
 /* A line of the log that was shown already, as the engine's. */
 bool logengine_has(struct logengine *e, const struct logline *line);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -411,8 +412,8 @@ static enum err_code read_all(int fd, struct buf *ret, struct err *err)
 /* argv: room for SPAWN_ARGS; the program, our home, then args. */
 #define SPAWN_ARGS 20
 
-static enum err_code start_tool(const struct cli *cli, const char *const *args, int *ret_fd,
-                                pid_t *ret_pid, struct err *err)
+static enum err_code start_tool(const struct cli *cli, const char *const *args, bool bound,
+                                int *ret_fd, pid_t *ret_pid, struct err *err)
 {
     const char *argv[SPAWN_ARGS] = {NULL, "--home", cli->paths.home};
     char program[PATHS_MAX];
@@ -430,7 +431,7 @@ static enum err_code start_tool(const struct cli *cli, const char *const *args, 
         return err_sys(err, errno, "cannot make a pipe");
     pid = fork();
     if (pid == 0) {
-        if (dup2(ends[1], 1) < 0)
+        if (dup2(ends[1], 1) < 0 || (bound && prctl(PR_SET_PDEATHSIG, SIGKILL)))
             _exit(127);
         execv(program, (char *const *)(uintptr_t)argv);
         _exit(127);
@@ -459,7 +460,7 @@ enum err_code spawn_output(const struct cli *cli, const char *const *args, struc
 {
     int fd, status;
     pid_t pid;
-    enum err_code code = start_tool(cli, args, &fd, &pid, err);
+    enum err_code code = start_tool(cli, args, false, &fd, &pid, err);
 
     if (code)
         return code;
@@ -482,7 +483,7 @@ enum err_code spawn_lines(const struct cli *cli, const char *const *args, spawn_
     ssize_t n;
     int fd, status;
     pid_t pid;
-    enum err_code code = start_tool(cli, args, &fd, &pid, err);
+    enum err_code code = start_tool(cli, args, false, &fd, &pid, err);
 
     if (code)
         return code;
@@ -510,4 +511,16 @@ enum err_code spawn_cleanup(const struct cli *cli, struct err *err)
     OWN_BUF struct buf b = {0};
 
     return spawn_output(cli, args, &b, err);
+}
+
+enum err_code spawn_stream(const struct cli *cli, const char *const *args, int *ret_fd,
+                           pid_t *ret_pid, struct err *err)
+{
+    return start_tool(cli, args, true, ret_fd, ret_pid, err);
+}
+
+void spawn_end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    (void)wait_for(pid);
 }

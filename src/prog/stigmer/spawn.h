@@ -41,4 +41,10 @@ typedef void spawn_line_fn(const char *line, size_t len, void *arg);
 MUST_CHECK enum err_code spawn_lines(const struct cli *cli, const char *const *args,
                                      spawn_line_fn *fn, void *arg, struct err *err);
 
+/* One that goes on printing: the reading end of its output, and who it is. It ends with this
+ * process, or by spawn_end, which also takes leave of one that has ended by itself. */
+MUST_CHECK enum err_code spawn_stream(const struct cli *cli, const char *const *args, int *ret_fd,
+                                      pid_t *ret_pid, struct err *err);
+void spawn_end(pid_t pid);
+
 #endif
