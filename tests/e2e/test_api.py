@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import protos  # noqa: E402
-from homes import Home  # noqa: E402
+from homes import Home, until  # noqa: E402
 
 API_VERSION = "agentic.stigmer.ai/v1"
 agent = protos.module("ai.stigmer.agentic.agent.v1.agent")
@@ -511,7 +511,7 @@ def test_a_failed_call_is_logged_under_the_id_that_its_client_is_told(home, api,
     told = dict(e.value.trailing_metadata())["x-request-id"]
     sane = theirs and len(theirs) <= 64 and re.fullmatch(r"[\w.:-]+", theirs)
     assert told == theirs if sane else re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]+", told)
-    line = last_line(home, told)
+    line = until(lambda: last_line(home, told), 10)  # its keeper writes it
     assert 'msg="call failed" method=/ai.stigmer.agentic.agent.v1.AgentQueryController/get code=' in line
     assert re.search(r" ms=\d+ ", line)
 
@@ -519,7 +519,7 @@ def test_a_failed_call_is_logged_under_the_id_that_its_client_is_told(home, api,
 def test_an_unknown_method_is_logged_and_a_good_call_has_an_id(home, api):
     with pytest.raises(grpc.RpcError) as e:
         api.channel.unary_unary("/no.Such/thing")(b"", timeout=20)
-    assert "code=UNIMPLEMENTED" in last_line(home, dict(e.value.trailing_metadata())["x-request-id"])
+    assert "code=UNIMPLEMENTED" in until(lambda: last_line(home, dict(e.value.trailing_metadata())["x-request-id"]), 10)
     _, call = api.channel.unary_unary("/grpc.health.v1.Health/Check").with_call(b"", timeout=20)
     ids = [v for k, v in call.trailing_metadata() if k == "x-request-id"]
     assert len(ids) == 1 and not last_line(home, ids[0])

@@ -102,8 +102,10 @@ def command_of(pid):
 
 
 def follows(pid):
-    links = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd") if os.path.lexists(f"/proc/{pid}/fd/{n}")]
-    return any("inotify" in link for link in links)
+    try:
+        return any("inotify" in os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:  # closed meanwhile
+        return False
 
 
 def ready(home):
