@@ -51,6 +51,14 @@ def test_every_command_has_help_with_two_examples(cli):
         assert len(re.findall(r"^  # ", r.stdout, re.M)) == 2, name
 
 
+def test_help_that_cannot_be_written_is_a_failure(cli):
+    import subprocess
+    from installed import program
+    with open("/dev/full", "w") as full:
+        r = subprocess.run([program(), "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert r.returncode == 1 and "could not be written" in r.stderr
+
+
 def test_pages_made_from_the_tables_are_checked_in(cli):
     for page in ("stigmer.1", "stigmer-server.8", "agent-runner.8"):
         assert cli("internal", "man", page).stdout == (ROOT / "docs/man" / page).read_text()

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/own.h"
 #include "base/str.h"
 #include "platform/notify.h"
 #include "prog/stigmer-server/cleanup.h"
@@ -149,6 +150,7 @@ int main(int argc, char **argv)
     struct command c = {0};
     struct err err;
 
+    own_standard_fds();
     if (argc == 2 && str_eq(argv[1], "--version")) {
         (void)puts("stigmer-server " STIGMER_VERSION);
         return EXIT_OK;

@@ -1,0 +1,44 @@
+"""What a person's shell does to the standard streams, and what is said while a server is silent."""
+import os
+import shlex
+import signal
+import subprocess
+
+import pytest
+
+from homes import STIGMER, until
+
+
+@pytest.fixture
+def up(home):
+    return home.up()
+
+
+def shell(home, line):
+    return subprocess.run(["sh", "-c", line.replace("stigmer ", shlex.quote(STIGMER) + " ")], env=home.env, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_crash_nothing(up, closed):
+    for command in ("ps", "get agents", "server status", "run worker -m just-say"):
+        assert shell(up, f"stigmer {command} {closed}").returncode == 0, command
+    assert shell(up, f"stigmer doctor {closed}").returncode in (0, 1)
+    assert up.stigmer("config", "validate").returncode == 0  # nothing that was printed went into a file
+
+
+def test_a_server_that_was_started_without_streams_is_whole(home):
+    assert shell(home, "stigmer server start <&- >&- 2>&-").returncode == 0
+    assert home.status()["state"] == "ready"
+
+
+@pytest.mark.parametrize("command", ["ps -a", "ps -o json", "server status", "get agents -o name", "server logs",
+                                     "config path", "run worker -m just-say"])
+def test_a_result_that_cannot_be_written_is_a_failure(up, command):
+    r = shell(up, f"stigmer {command} >/dev/full")
+    assert r.returncode == 1 and "could not be written to standard output" in r.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_failure(up):
+    r = shell(up, "{ stigmer internal man stigmer.1; echo $? >&2; } | head -c 1")
+    assert r.stdout == "." and r.stderr.strip() == "0"
