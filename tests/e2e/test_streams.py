@@ -42,3 +42,18 @@ def test_a_result_that_cannot_be_written_is_a_failure(up, command):
 def test_a_reader_that_leaves_early_is_no_failure(up):
     r = shell(up, "{ stigmer internal man stigmer.1; echo $? >&2; } | head -c 1")
     assert r.stdout == "." and r.stderr.strip() == "0"
+
+
+def test_config_set_says_that_the_running_server_goes_on_with_what_it_had(up):
+    assert "server restart" in up.stigmer("config", "set", "llm.model", "other").stderr
+    assert "server restart" in up.stigmer("config", "unset", "llm.model").stderr
+    up.ok("server", "stop")
+    assert up.stigmer("config", "set", "llm.model", "other").stderr == ""
+
+
+def test_a_mistyped_restart_stops_nothing(up):
+    before = up.component("stigmer-server")["pid"]
+    r = up.stigmer("server", "restart", "--wait-timeout", "soon")
+    assert r.returncode == 2 and "--wait-timeout" in r.stderr
+    assert up.component("stigmer-server")["pid"] == before
+    assert up.stigmer("server", "start", "--wait-timeout", "soon").returncode == 2  # also when it runs already

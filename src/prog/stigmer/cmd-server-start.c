@@ -25,8 +25,11 @@ static enum err_code check_settings(const struct cli *cli, char *const *sets, st
                                     struct err *err)
 {
     OWN_BUF struct buf warnings = {0};
-    enum err_code code = settings_load(cli, c, err);
+    int64_t wait_ms;
+    enum err_code code = args_duration(&cli->args, "wait-timeout", WAIT_MS, &wait_ms, err);
 
+    if (!code)
+        code = settings_load(cli, c, err);
     for (; !code && *sets; sets++)
         code = config_set_pair(c, CONFIG_FROM_FLAG, *sets, err);
     if (!code)
