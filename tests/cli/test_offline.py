@@ -59,6 +59,11 @@ def test_help_that_cannot_be_written_is_a_failure(cli):
     assert r.returncode == 1 and "could not be written" in r.stderr
 
 
+def test_a_usage_error_names_no_log(cli):
+    r = cli("server", "stop", "--grace", "x")
+    assert r.returncode == 2 and "log:" not in r.stderr
+
+
 def test_pages_made_from_the_tables_are_checked_in(cli):
     for page in ("stigmer.1", "stigmer-server.8", "agent-runner.8"):
         assert cli("internal", "man", page).stdout == (ROOT / "docs/man" / page).read_text()

@@ -57,3 +57,27 @@ def test_a_mistyped_restart_stops_nothing(up):
     assert r.returncode == 2 and "--wait-timeout" in r.stderr
     assert up.component("stigmer-server")["pid"] == before
     assert up.stigmer("server", "start", "--wait-timeout", "soon").returncode == 2  # also when it runs already
+
+
+def test_a_silent_server_is_told_with_what_to_do(up):
+    pid = up.component("stigmer-server")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    r = up.stigmer("ps", "--timeout", "1500ms")
+    assert r.returncode == 8
+    assert "waiting for the server to answer" in r.stderr and "did not answer within 1.5 s" in r.stderr
+    assert "hint: stigmer server status" in r.stderr
+    r = up.stigmer("server", "status")
+    assert r.returncode == 1 and "server restart" in r.stderr
+    r = up.stigmer("server", "stop", "--force")
+    assert r.returncode == 0 and "waiting for the server to end" in r.stderr
+
+
+def test_a_server_that_is_being_started_again_is_not_called_stopped(up):
+    with open(f"{up.dir}/data/run/server.pid") as f:
+        keeper, server = [int(line.split()[1]) for line in f]
+    os.kill(keeper, signal.SIGSTOP)  # it holds the moment between the crash and the start
+    os.kill(server, signal.SIGKILL)
+    r = until(lambda: (r := up.stigmer("ps")).returncode and r)
+    os.kill(keeper, signal.SIGCONT)
+    assert r.returncode == 3 and "is being started again" in r.stderr
+    until(lambda: up.stigmer("ps").returncode == 0)
