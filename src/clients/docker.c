@@ -18,7 +18,8 @@
 #define ANSWER_MAX ((size_t)4 << 20)
 #define EVENT_MAX ((size_t)256 << 10)
 #define PING_MS 3000
-#define ANSWER_MS 60000 /* start and remove work on a busy machine's disks */
+#define PING_ANSWER_MS 10000 /* Podman that has to wake up first, on a busy machine */
+#define ANSWER_MS 60000      /* start and remove work on a busy machine's disks */
 #define LOAD_MS 180000
 #define URL_SIZE 640
 #define NAME_SIZE 256
@@ -428,7 +429,7 @@ struct docker_call *docker_ping(struct docker *d, docker_fn *fn, void *arg)
     return ask(d, (struct ask){.method = "GET",
                                .before = "/version",
                                .is_ping = true,
-                               .first_byte_ms = PING_MS,
+                               .first_byte_ms = PING_ANSWER_MS,
                                .fn = fn,
                                .arg = arg});
 }
