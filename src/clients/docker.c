@@ -139,23 +139,25 @@ static enum err_code agree(struct docker *d, const char *version, struct err *er
 static enum err_code not_there(const struct docker *d, const struct err *why, struct err *err)
 {
     bool there = access(d->place.socket, F_OK) == 0;
+    bool is_podman = str_eq(d->place.runtime, "podman");
 
     if (there && access(d->place.socket, W_OK) < 0)
-        return err_hint(
-            err,
-            err_set(err, ERR_SANDBOX, "no permission to use the container engine at '%s'",
-                    d->place.socket),
-            "%s, or: stigmer server start --runner process",
-            str_eq(d->place.runtime, "podman") ? "systemctl --user enable --now podman.socket"
-                                               : "add this user to the group 'docker'");
+        return err_hint(err,
+                        err_set(err, ERR_SANDBOX,
+                                "no permission to use the container engine at '%s'",
+                                d->place.socket),
+                        "%s, or: stigmer server start --runner process",
+                        is_podman ? "systemctl --user enable --now podman.socket"
+                                  : "as root: usermod -aG docker YOU, then log in again");
     if (!there)
         err_set(err, ERR_SANDBOX, "no container engine: '%s' does not exist", d->place.socket);
     else
         err_set(err, ERR_SANDBOX, "no container engine answers at '%s': %.300s", d->place.socket,
                 why->msg);
-    return err_hint(err, ERR_SANDBOX, "start %s, or: stigmer server start --runner process",
-                    str_eq(d->place.runtime, "podman") ? "Podman's API (podman system service)"
-                                                       : "Docker");
+    return err_hint(err, ERR_SANDBOX, "%sstart %s, or: stigmer server start --runner process",
+                    there ? "" : "install or ",
+                    is_podman ? "Podman's API (podman system service)"
+                              : "Docker (systemctl start docker)");
 }
 
 static enum err_code judge(struct docker_call *c, enum http_failure failure, const struct err *why,

@@ -513,7 +513,7 @@ static void on_found(const struct err *err, const json_t *answer, void *arg)
     }
 }
 
-static void load(struct container *c);
+static void load(struct container *c, bool missing);
 
 /* The id that the archive's image will have; "" when there is no archive. */
 static void archive_id(const struct container *c, char ret[ID_SIZE])
@@ -534,6 +534,8 @@ static void no_image(struct container *c, const struct err *err)
 {
     struct err own = *err;
 
+    err_set(&own, own.code, "there is no image '%s' at this engine, and none is fetched unasked",
+            c->config.spec.image);
     err_hint(&own, own.code, "docker pull %s, or: stigmer config unset runner.image",
              c->config.spec.image);
     fail(c, &own);
@@ -559,7 +561,7 @@ static void on_image(const struct err *err, const json_t *answer, void *arg)
     archive_id(c, wanted);
     if (ours && !c->loaded && (missing || (!err && *wanted && !str_eq(id, wanted)))) {
         c->step = NULL;
-        load(c);
+        load(c, missing);
         return;
     }
     if (missing) {
@@ -611,7 +613,8 @@ static void on_loaded(const struct err *err, const json_t *answer, void *arg)
     c->step = docker_image(c->docker, c->config.spec.image, on_image, c);
 }
 
-static void load(struct container *c)
+/* missing: there is none at all, and not one of another build. */
+static void load(struct container *c, bool missing)
 {
     struct stat st;
     struct err err;
@@ -619,9 +622,12 @@ static void load(struct container *c)
     c->loaded = true;
     c->archive = open(c->config.archive, O_RDONLY | O_CLOEXEC);
     if (c->archive < 0 || fstat(c->archive, &st) < 0 || !S_ISREG(st.st_mode)) {
-        err_set(&err, ERR_NOT_FOUND, "the image '%s' is missing and so is its archive '%s'",
-                c->config.spec.image, c->config.archive);
-        err_hint(&err, ERR_NOT_FOUND, "scripts/build.sh, or: docker load -i ARCHIVE");
+        err_set(&err, ERR_NOT_FOUND, "the image '%s' is %s, and its archive '%s' is missing",
+                c->config.spec.image, missing ? "not there" : "of another build",
+                c->config.archive);
+        err_hint(&err, ERR_NOT_FOUND,
+                 "install stigmer again (scripts/build.sh --prefix DIR, or its package), or: "
+                 "stigmer server start --runner process");
         if (c->archive >= 0)
             (void)close(take_fd(&c->archive));
         fail(c, &err);
