@@ -64,6 +64,12 @@ def test_a_usage_error_names_no_log(cli):
     assert r.returncode == 2 and "log:" not in r.stderr
 
 
+def test_help_fits_in_80_columns(cli):
+    for name in ["", *commands(cli)]:
+        for line in cli(*name.split(), "--help").stdout.splitlines():
+            assert len(line) <= 80, (name, line)
+
+
 def test_pages_made_from_the_tables_are_checked_in(cli):
     for page in ("stigmer.1", "stigmer-server.8", "agent-runner.8"):
         assert cli("internal", "man", page).stdout == (ROOT / "docs/man" / page).read_text()

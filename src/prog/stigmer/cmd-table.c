@@ -37,7 +37,7 @@ const struct arg_spec cmd_table_global[] = {
 
 static const struct arg_spec start_flags[] = {
     {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
-    {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
+    {"engine", 0, "embedded|temporal", "what schedules executions", "STIGMER_ENGINE", NULL, false},
     {"listen", 0, "HOST:PORT", "address of the API besides its unix socket", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
     {"foreground", 0, NULL, "stay attached to this terminal", NULL, NULL, false},
@@ -62,7 +62,7 @@ static const struct arg_spec uninstall_flags[] = {
     END};
 static const struct arg_spec restart_flags[] = {
     {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
-    {"engine", 0, "embedded", "what schedules executions", "STIGMER_ENGINE", NULL, false},
+    {"engine", 0, "embedded|temporal", "what schedules executions", "STIGMER_ENGINE", NULL, false},
     {"listen", 0, "HOST:PORT", "address of the API besides its unix socket", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
     {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
@@ -233,7 +233,7 @@ const struct cmd cmd_table[] = {
      {{"stigmer inspect aex-01h...", "messages, tool calls, result"},
       {"stigmer inspect aex-01h... -o json", "for scripts"}},
      cmd_inspect_run, false},
-    {"attach", "RUN", 1, 1, "Replay an execution from the start and follow it to the end",
+    {"attach", "RUN", 1, 1, "Replay a run from its start and follow it to its end",
      "Ctrl-C leaves; the run goes on.",
      attach_flags, run_formats,
      {{"stigmer attach aex-01h...", "from the start"},
@@ -288,7 +288,7 @@ const struct cmd cmd_table[] = {
      {{"stigmer model test", "does it answer, and how fast?"},
       {"stigmer model test gpt-4.1-mini -o json", "another one of the provider"}},
      cmd_model_test, false},
-    {"secret set", "NAME", 1, 1, "Keep a secret, encrypted; its value is read from standard input",
+    {"secret set", "NAME", 1, 1, "Keep a secret, encrypted; its value comes from stdin",
      "Names the server uses: llm.anthropic, llm.openai. On a terminal the value is asked for and not\n"
      "shown. It lies in data/secrets, sealed with the key in secret.key.",
      secret_set_flags, NULL,
