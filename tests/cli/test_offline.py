@@ -51,6 +51,12 @@ def test_every_command_has_help_with_two_examples(cli):
         assert len(re.findall(r"^  # ", r.stdout, re.M)) == 2, name
 
 
+def test_help_fits_in_80_columns(cli):
+    for name in ["", *commands(cli)]:
+        for line in cli(*name.split(), "--help").stdout.splitlines():
+            assert len(line) <= 80, (name, line)
+
+
 def test_help_that_cannot_be_written_is_a_failure(cli):
     import subprocess
     from installed import program
@@ -62,12 +68,6 @@ def test_help_that_cannot_be_written_is_a_failure(cli):
 def test_a_usage_error_names_no_log(cli):
     r = cli("server", "stop", "--grace", "x")
     assert r.returncode == 2 and "log:" not in r.stderr
-
-
-def test_help_fits_in_80_columns(cli):
-    for name in ["", *commands(cli)]:
-        for line in cli(*name.split(), "--help").stdout.splitlines():
-            assert len(line) <= 80, (name, line)
 
 
 def test_pages_made_from_the_tables_are_checked_in(cli):
