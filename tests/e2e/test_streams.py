@@ -2,6 +2,7 @@
 import os
 import shlex
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -81,3 +82,30 @@ def test_a_server_that_is_being_started_again_is_not_called_stopped(up):
     os.kill(keeper, signal.SIGCONT)
     assert r.returncode == 3 and "is being started again" in r.stderr
     until(lambda: up.stigmer("ps").returncode == 0)
+
+
+def test_a_wait_for_an_engine_that_hangs_says_so(home, tmp_path):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(str(tmp_path / "e.sock"))
+        s.listen(8)
+        home.env["DOCKER_HOST"] = f"unix://{tmp_path}/e.sock"
+        r = home.stigmer("server", "start", "--runner", "docker")
+        assert r.returncode == 10 and f"asking docker at '{tmp_path}/e.sock'" in r.stderr, r.stderr
+        assert "looking at this machine" in home.stigmer("doctor").stderr
+
+
+def test_a_run_without_a_runner_says_what_it_waits_for(home):
+    home.ok("config", "set", "runner.kind", "none")
+    home.up()
+    r = home.stigmer("run", "worker", "-m", "just-say", "--timeout", "2s")
+    assert r.returncode == 8 and "waiting for a runner" in r.stderr, r.stderr
+
+
+def test_another_users_server_is_not_called_stopped(up):
+    others = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    if not others:
+        os.chmod(f"{up.dir}/data", 0)
+    for command in (["ps"], ["server", "status"], ["server", "status", "-o", "json"]):
+        r = subprocess.run([STIGMER, *command], env=up.env, text=True, capture_output=True, timeout=60, cwd="/", **others)
+        assert r.returncode == 5 and "no permission to use the server" in r.stderr, (command, r)
+    os.chmod(f"{up.dir}/data", 0o700)

@@ -1,12 +1,22 @@
 #include "prog/stigmer/conn.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "prog/stigmer/daemon.h"
 
 #define TELL_MS 1000 /* a longer wait says what it is for */
+
+/* Whether a server runs there is not ours to know. */
+static enum err_code not_ours(const struct conn *c, struct err *err)
+{
+    err_set(err, ERR_DENIED, "no permission to use the server at %s", c->remote.address);
+    return err_hint(err, ERR_DENIED,
+                    "it is another user's: ask as that user, or give your own --home");
+}
 
 enum err_code conn_open(const struct cli *cli, struct conn *ret, struct err *err)
 {
@@ -17,7 +27,7 @@ enum err_code conn_open(const struct cli *cli, struct conn *ret, struct err *err
     if (code)
         return code;
     if (c.remote.is_unix && stat(c.remote.address + 5, &st)) {
-        code = conn_explain(&c, ERR_UNAVAILABLE, err);
+        code = errno == EACCES ? not_ours(&c, err) : conn_explain(&c, ERR_UNAVAILABLE, err);
         remote_done(&c.remote);
         return code;
     }
@@ -79,6 +89,8 @@ enum err_code conn_explain(const struct conn *c, enum err_code code, struct err 
 
     if (c->client && rpc_client_is_up(c->client))
         return code;
+    if (c->remote.is_unix && access(c->remote.address + 5, W_OK) && errno == EACCES)
+        return not_ours(c, err);
     if (code == ERR_UNSUPPORTED)
         return other_protocol(c, err);
     if (code != ERR_UNAVAILABLE)

@@ -19,6 +19,7 @@
 #define ARGS_MAX 200
 #define READY_LINE_MAX 65536
 #define OUTPUT_MAX ((size_t)4 << 20)
+#define TELL_MS 1000 /* a longer wait says what it is for */
 
 static const char *const secret_names[] = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY",
                                            "STIGMER_LLM_API_KEY", NULL};
@@ -237,7 +238,7 @@ static void take_lines(struct start *s, struct buf *b)
 /* What is waited for is said once a wait is longer than a second. */
 static void tell_progress(struct start *s)
 {
-    if (s->told || !s->progress[0] || clock_mono_ms() - s->began_ms < 1000)
+    if (s->told || !s->progress[0] || clock_mono_ms() - s->began_ms < TELL_MS)
         return;
     s->told = true;
     cli_note(s->cli, "%s …", s->progress);
@@ -287,8 +288,8 @@ static enum err_code follow_start(struct start *s, int fd)
         int64_t now = clock_mono_ms(), next = s->until_ms;
         char chunk[4096];
         ssize_t got;
-        if (!s->told && s->progress[0] && s->began_ms + 1000 < next)
-            next = s->began_ms + 1000;
+        if (!s->told && s->progress[0] && s->began_ms + TELL_MS < next)
+            next = s->began_ms + TELL_MS;
         if (now >= s->until_ms) {
             code = err_hint(s->err,
                             err_set(s->err, ERR_TIMEOUT,
@@ -391,11 +392,15 @@ enum err_code spawn_foreground(const struct cli *cli, const char *const *sets, s
 
 /* ---- the server program as a tool -------------------------------------------------------- */
 
-static enum err_code read_all(int fd, struct buf *ret, struct err *err)
+static enum err_code read_all(const struct cli *cli, const char *doing, int fd, struct buf *ret,
+                              struct err *err)
 {
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
     char chunk[16384];
     ssize_t n;
 
+    if (poll(&pfd, 1, TELL_MS) == 0)
+        cli_note(cli, "%s …", doing);
     while ((n = read(fd, chunk, sizeof chunk)) != 0) {
         enum err_code code;
         if (n < 0 && errno == EINTR)
@@ -455,8 +460,8 @@ static int wait_for(pid_t pid)
     return status;
 }
 
-enum err_code spawn_output(const struct cli *cli, const char *const *args, struct buf *ret,
-                           struct err *err)
+enum err_code spawn_output(const struct cli *cli, const char *const *args, const char *doing,
+                           struct buf *ret, struct err *err)
 {
     int fd, status;
     pid_t pid;
@@ -465,7 +470,7 @@ enum err_code spawn_output(const struct cli *cli, const char *const *args, struc
     if (code)
         return code;
     ret->max = OUTPUT_MAX;
-    code = read_all(fd, ret, err);
+    code = read_all(cli, doing, fd, ret, err);
     close(fd);
     status = wait_for(pid);
     if (!code && (!WIFEXITED(status) || WEXITSTATUS(status) > EXIT_FAILED))
@@ -510,7 +515,7 @@ enum err_code spawn_cleanup(const struct cli *cli, struct err *err)
     static const char *const args[] = {"--cleanup", NULL};
     OWN_BUF struct buf b = {0};
 
-    return spawn_output(cli, args, &b, err);
+    return spawn_output(cli, args, "removing what the server left", &b, err);
 }
 
 enum err_code spawn_stream(const struct cli *cli, const char *const *args, int *ret_fd,
