@@ -500,8 +500,7 @@ static void tell_running(const struct cli *cli)
 
     daemon_find(&cli->paths, &pids);
     if (pids.keeper.pid || pids.server.pid)
-        cli_note(cli, "the running server goes on with what it had; `stigmer server restart` "
-                      "applies this");
+        cli_note(cli, "a server runs with the settings of its start: stigmer server restart");
 }
 
 int cmd_config_set(struct cli *cli)
