@@ -25,6 +25,8 @@ def test_a_slip_is_exit_2_and_names_the_nearest(cli, args, near):
 
 def test_a_stray_argument_is_an_error(cli):
     assert cli("ps", "x").returncode == 2
+    r = cli("run", "reviewer", "Look at it")  # what a newcomer types
+    assert r.returncode == 2 and "hint: stigmer run --help; for example: stigmer run reviewer -m" in r.stderr
 
 
 def test_the_error_object_is_on_stdout_with_json(cli):

@@ -60,6 +60,15 @@ def test_a_mistyped_restart_stops_nothing(up):
     assert up.stigmer("server", "start", "--wait-timeout", "soon").returncode == 2  # also when it runs already
 
 
+def test_a_restart_that_fails_says_that_nothing_runs_now(up):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        r = up.stigmer("server", "restart", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert r.returncode == 9 and "none runs now" in r.stderr, r.stderr
+    assert up.stigmer("server", "status").returncode == 3
+
+
 def test_a_silent_server_is_told_with_what_to_do(up):
     pid = up.component("stigmer-server")["pid"]
     os.kill(pid, signal.SIGSTOP)

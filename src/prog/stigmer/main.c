@@ -83,8 +83,12 @@ static enum err_code check_words(const struct cli *cli, struct err *err)
     size_t n = cli->args.word_count;
 
     if (n > c->words_max)
-        return err_set(err, ERR_INVALID, "%s: unexpected argument '%.80s'", c->name,
-                       cli->args.words[c->words_max]);
+        return err_hint(err,
+                        err_set(err, ERR_INVALID, "%s: unexpected argument '%.80s'", c->name,
+                                cli->args.words[c->words_max]),
+                        "stigmer %s --help%s%s", c->name,
+                        c->examples[0].line ? "; for example: " : "",
+                        c->examples[0].line ? c->examples[0].line : "");
     if (n < c->words_min)
         return err_hint(err,
                         err_set(err, ERR_INVALID, "%s needs %s: stigmer %s %s", c->name,
