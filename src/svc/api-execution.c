@@ -194,6 +194,7 @@ struct updating {
     struct api *api;       /* borrowed */
     struct rpc_call *call; /* borrowed; NULL once closed */
     char *id;              /* owned */
+    bool ends;             /* its phase is a last one */
 };
 
 static void updating_closed(void *arg)
@@ -206,6 +207,8 @@ static void status_written(const struct err *err, uint64_t last_seq, void *arg)
     struct updating *u = arg;
 
     (void)last_seq;
+    if (!err && u->ends)
+        u->api->engine->ops->ended(u->api->engine, u->id);
     if (u->call) {
         rpc_call_on_closed(u->call, NULL, NULL);
         if (err)
@@ -249,6 +252,7 @@ static void update_status(struct rpc_call *call, const ProtobufCMessage *m, void
     u->api = a;
     u->call = call;
     u->id = mem_str(req->execution_id);
+    u->ends = req->status->phase >= AEXEC__EXECUTION_PHASE__EXECUTION_COMPLETED;
     rpc_call_on_closed(call, updating_closed, u);
     journal_append(a->journal, u->id, JOURNAL_SERVER, (Exec__Event *[]){&e}, 1, status_written, u);
 }

@@ -568,6 +568,11 @@ static void forget(struct engine *base, const char *id)
     pump(e);
 }
 
+static void ended(struct engine *base, const char *id)
+{
+    engine_embedded_progress(self(base), id, false, true);
+}
+
 struct cancelling {
     struct engine_embedded *engine; /* borrowed */
     char *id, *by, *reason;         /* owned */
@@ -624,8 +629,12 @@ static void cancel(struct engine *base, const char *id, const char *by, const ch
     store_submit(c->engine->store, cancel_job, cancel_written, c);
 }
 
-static const struct engine_ops ops = {
-    .name = "embedded", .submit = submit, .cancel = cancel, .drain = drain, .forget = forget};
+static const struct engine_ops ops = {.name = "embedded",
+                                      .submit = submit,
+                                      .cancel = cancel,
+                                      .drain = drain,
+                                      .ended = ended,
+                                      .forget = forget};
 
 /* ---- runners
  * ------------------------------------------------------------------------------------- */

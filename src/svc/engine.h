@@ -22,6 +22,8 @@ struct engine_ops {
                    engine_done_fn *done, void *arg);
     /* Assign nothing more and let runners park what they do; done when all have, or after grace. */
     void (*drain)(struct engine *e, int64_t grace_ms, loop_fn *done, void *arg);
+    /* Its log has its end, and neither a runner nor the engine wrote it: its turn is over. */
+    void (*ended)(struct engine *e, const char *execution_id);
     /* Deleted: forget it. */
     void (*forget)(struct engine *e, const char *execution_id);
 };
