@@ -36,6 +36,7 @@ struct activities {
 struct task {
     struct activities *all; /* borrowed */
     char *id;               /* owned */
+    char *workflow;         /* owned; its id */
     uint8_t *token;         /* owned; NULL: Temporal does not know us for it any more */
     size_t token_len;
     int64_t beat_ms;
@@ -66,6 +67,7 @@ static void task_free(struct task *t)
         temporal_call_cancel(t->call);
     loop_timer_free(t->beat);
     free(t->id);
+    free(t->workflow);
     free(t->token);
     free(t);
 }
@@ -264,15 +266,20 @@ static void set_token(struct task *t, const Tsvc__PollActivityTaskQueueResponse 
 static void begin(struct activities *a, char *take_id, const Tsvc__PollActivityTaskQueueResponse *m)
 {
     struct task *t = map_get(&a->tasks, take_id);
+    const char *workflow = m->workflow_execution ? m->workflow_execution->workflow_id : "";
 
     if (t) { /* Temporal had given up on it, and gave it to us again */
         free(take_id);
-        set_token(t, m);
+        if (str_eq(t->workflow, workflow))
+            set_token(t, m);
+        else
+            fail(a, m->task_token, "Held", "it runs here already, for another workflow", HELD_MS);
         return;
     }
     t = mem_new(sizeof *t);
     t->all = a;
     t->id = take_id;
+    t->workflow = mem_str(workflow);
     t->beat = loop_timer_new(a->loop, on_beat, t);
     (void)map_put(&a->tasks, t->id, t);
     set_token(t, m);
