@@ -16,19 +16,21 @@ def free_port():
 
 
 class TemporalServer:
-    """namespaces are there when it is ready; a home needs one of its own."""
+    """namespaces are there when it is ready; a home needs one of its own. in_memory: without a
+    database on disk, whose speed is another matter. settings: its dynamic configuration."""
 
-    def __init__(self, *namespaces):
+    def __init__(self, *namespaces, in_memory=False, settings=()):
         self.dir = tempfile.mkdtemp(prefix="st-", dir="/tmp")
         self.address = f"127.0.0.1:{free_port()}"
-        self.namespaces = namespaces
+        self.args = [a for n in namespaces for a in ("--namespace", n)]
+        self.args += [a for s in settings for a in ("--dynamic-config-value", s)]
+        self.args += [] if in_memory else ["--db-filename", f"{self.dir}/db"]
 
     def __enter__(self):
-        named = [a for n in self.namespaces for a in ("--namespace", n)]
         self.log = open(f"{self.dir}/log", "w+")
         self.proc = subprocess.Popen(
             [TEMPORAL, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", self.address.split(":")[1],
-             "--http-port", "0", "--metrics-port", "0", "--db-filename", f"{self.dir}/db", "--log-level", "error", *named],
+             "--http-port", "0", "--metrics-port", "0", "--log-level", "error", *self.args],
             stdout=self.log, stderr=self.log)
         end = time.monotonic() + 60
         while subprocess.run([TEMPORAL, "operator", "cluster", "health", "--address", self.address],

@@ -523,3 +523,20 @@ def test_an_unknown_method_is_logged_and_a_good_call_has_an_id(home, api):
     _, call = api.channel.unary_unary("/grpc.health.v1.Health/Check").with_call(b"", timeout=20)
     ids = [v for k, v in call.trailing_metadata() if k == "x-request-id"]
     assert len(ids) == 1 and not last_line(home, ids[0])
+
+
+@pytest.mark.parametrize("phase,code,says", [("EXECUTION_COMPLETED", 0, "By the old way."),
+                                             ("EXECUTION_FAILED", 1, "no seeds"), ("EXECUTION_CANCELLED", 1, "no seeds")])
+def test_whoever_follows_a_run_hears_that_an_old_runner_has_ended_it(home, api, phase, code, says):
+    made = Case(api, "agentexecution").made(f"old {phase}")
+    run = made.metadata.id
+    follower = home.follow(run)
+    for asked in ("EXECUTION_IN_PROGRESS", phase):
+        api.call("agentexecution.v1.AgentExecutionCommandController/updateStatus", execution.AgentExecutionUpdateStatusInput(
+            execution_id=run, status={"phase": asked, "error": "no seeds",
+                                      "messages": [{"type": "MESSAGE_AI", "content": "By the old way."}]}))
+    last = follower.stdout.read().splitlines()[-1]
+    follower.communicate()
+    later = home.stigmer("attach", run)
+    assert (follower.returncode, later.returncode) == (code, code)
+    assert phase.removeprefix("EXECUTION_").lower() in last and says in later.stdout + later.stderr

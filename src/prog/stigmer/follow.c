@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ai/stigmer/agentic/agentexecution/v1/agentexecution.pb-c.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -47,6 +48,7 @@ struct follow {
     struct call_shown calls[CALLS_MAX];
     char waits_for[200];
     struct buf turn_text; /* of the turn in flight, as it was shown live */
+    struct buf old_text;  /* what the model said last, of a run that an old runner tells of */
     bool line_open;       /* stdout does not stand at the start of a line */
     int64_t submitted_ms;
     int64_t input_tokens, output_tokens;
@@ -337,6 +339,45 @@ static void on_turn_finished(struct follow *f, const Exec__TurnFinished *t)
     }
 }
 
+/* A run that an old runner ends by updateStatus has no event of ours that says so. */
+static void on_legacy_status(struct follow *f, const Exec__Event *e)
+{
+    const ProtobufCBinaryData *bytes = &e->legacy_status->status;
+    Aexec__AgentExecutionStatus *s =
+        aexec__agent_execution_status__unpack(NULL, bytes->len, bytes->data);
+    Exec__Event end = EXEC__EVENT__INIT;
+    Exec__Completed completed = EXEC__COMPLETED__INIT;
+    Exec__Failed failed = EXEC__FAILED__INIT;
+    Exec__Cancelled cancelled = EXEC__CANCELLED__INIT;
+    char class[] = "runner";
+
+    for (size_t i = 0; s && i < s->n_messages; i++)
+        if (s->messages[i]->type == AEXEC__MESSAGE_TYPE__MESSAGE_AI) {
+            buf_clear(&f->old_text);
+            buf_puts(&f->old_text, s->messages[i]->content);
+        }
+    end.seq = e->seq;
+    end.at_ms = e->at_ms;
+    if (s && s->phase == AEXEC__EXECUTION_PHASE__EXECUTION_COMPLETED) {
+        completed.answer = (char *)(uintptr_t)buf_text(&f->old_text); /* only read */
+        end.kind_case = EXEC__EVENT__KIND_COMPLETED;
+        end.completed = &completed;
+    } else if (s && s->phase == AEXEC__EXECUTION_PHASE__EXECUTION_FAILED) {
+        failed.class_ = class;
+        failed.message = s->error;
+        end.kind_case = EXEC__EVENT__KIND_FAILED;
+        end.failed = &failed;
+    } else if (s && s->phase == AEXEC__EXECUTION_PHASE__EXECUTION_CANCELLED) {
+        cancelled.reason = s->error;
+        end.kind_case = EXEC__EVENT__KIND_CANCELLED;
+        end.cancelled = &cancelled;
+    }
+    if (end.kind_case)
+        on_terminal(f, &end);
+    if (s)
+        aexec__agent_execution_status__free_unpacked(s, NULL);
+}
+
 static void on_event(struct follow *f, const Exec__Event *e)
 {
     if (e->seq < f->next_seq)
@@ -373,6 +414,8 @@ static void on_event(struct follow *f, const Exec__Event *e)
                !f->how->lines) {
         end_line(f);
         cli_note(f->cli, "%s", e->notice->text);
+    } else if (e->kind_case == EXEC__EVENT__KIND_LEGACY_STATUS) {
+        on_legacy_status(f, e);
     }
 }
 
@@ -571,5 +614,6 @@ int follow_run(const struct cli *cli, struct conn *conn, const struct follow_how
     for (size_t i = 0; i < CALLS_MAX; i++)
         call_done(&f.calls[i]);
     buf_done(&f.turn_text);
+    buf_done(&f.old_text);
     return f.exit_code;
 }
