@@ -101,4 +101,9 @@ if [ ! -x "$cache/bin/grpcurl" ] && ! command -v grpcurl >/dev/null 2>&1; then
     say "building grpcurl into $cache/bin"
     GOBIN=$cache/bin GOFLAGS=-modcacherw go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.8.9
 fi
+
+if [ ! -x "$cache/bin/temporal" ] && ! command -v temporal >/dev/null 2>&1; then
+    say "building Temporal's server and CLI into $cache/bin (minutes)"
+    GOBIN=$cache/bin GOFLAGS=-modcacherw go install github.com/temporalio/cli/cmd/temporal@v1.5.1
+fi
 say "ready to test: scripts/check.sh"

@@ -6,7 +6,8 @@ import subprocess
 import tempfile
 import time
 
-TEMPORAL = shutil.which("temporal") or os.path.expanduser("~/.cache/stigmer/bin/temporal")
+TEMPORAL = shutil.which("temporal") or os.path.expanduser(
+    os.path.join(os.environ.get("STIGMER_CACHE", "~/.cache/stigmer"), "bin/temporal"))
 
 
 def free_port():
