@@ -47,6 +47,19 @@ def command_line(pid):
         return []
 
 
+def kill_all_of(pids):
+    for p in pids:
+        try:
+            os.kill(p, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def kill_tree(pid):
+    """It and all below it, at once."""
+    kill_all_of(descendants(pid))
+
+
 class Stack:
     def __init__(self, base_url, provider="openai", slots=16, **settings):
         self.home = tempfile.mkdtemp(prefix="sw-", dir="/tmp")
@@ -67,7 +80,7 @@ class Stack:
 
     def logs(self):
         out = ""
-        for name in ("stigmer-server.log", "agent-runner.log"):
+        for name in ("stigmer-server.log", "agent-runner.log", "other-runner.log"):
             try:
                 with open(os.path.join(self.home, "data/logs", name)) as f:
                     out += f"\n== {name}\n" + f.read()[-3000:]
@@ -92,13 +105,18 @@ class Stack:
     def worker_pid(self):
         return next(p for p in descendants(self.runner_pid()) if "worker" in command_line(p)[1:2])
 
+    def add_runner(self):
+        """Another runner beside the stack's own: the same program in the same surroundings; its launcher."""
+        pid = self.runner_pid()
+        with open(f"/proc/{pid}/environ") as f:
+            env = dict(line.split("=", 1) for line in f.read().split("\0") if line)
+        with open(os.path.join(self.home, "data/logs/other-runner.log"), "a") as log:
+            return subprocess.Popen(command_line(pid)[:2], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                    start_new_session=True)
+
     def kill_runner(self):
         """The launcher and all below it, as a power cut would."""
-        for pid in descendants(self.runner_pid()):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_tree(self.runner_pid())
 
     def _pids(self):
         """Of keeper and server."""
@@ -111,12 +129,32 @@ class Stack:
 
     def kill_all(self):
         """Keeper, server, and what is below them."""
-        pids = self._pids()
-        for pid in [*pids, *(p for d in pids for p in descendants(d))]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill_all_of([p for pid in self._pids() for p in descendants(pid)])
+
+    def begin(self, message, *flags):
+        """Its id."""
+        return self.cli("run", "worker-test", "-m", message, "--detach", *flags).stdout.split()[-1]
+
+    def inspect(self, run):
+        return json.loads(self.cli("inspect", run, "-o", "json").stdout)
+
+    def phase(self, run):
+        return self.inspect(run)["status"].get("phase", "").removeprefix("EXECUTION_")
+
+    def events(self, run, check=True):
+        """All of them, to the end of the run."""
+        return [json.loads(line) for line in self.cli("attach", run, "-o", "jsonl", check=check).stdout.splitlines()]
+
+    def workspace(self, run):
+        return os.path.join(self.home, "data/workspace", self.inspect(run)["spec"]["sessionId"])
+
+    def lines(self, run, name="ledger"):
+        """Of a file in the run's workspace."""
+        try:
+            with open(os.path.join(self.workspace(run), name)) as f:
+                return f.read().split()
+        except FileNotFoundError:
+            return []
 
     def follow(self, message, *flags, on_event=None):
         """Runs to the end; the events as dicts. on_event sees each one as it arrives."""
@@ -131,6 +169,15 @@ class Stack:
             assert time.monotonic() < end, "the run does not end"
         p.wait(timeout=10)
         return events
+
+
+def until(wanted, seconds=60):
+    """Asks again and again until the answer is true; the answer."""
+    end = time.monotonic() + seconds
+    while not (got := wanted()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+    return got
 
 
 def journaled(events):

@@ -1,0 +1,268 @@
+"""What both engines promise alike: the same tests over the embedded one and over Temporal's real server."""
+import datetime
+import os
+import pathlib
+import re
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from runs import Stack, check_journal, command_line, descendants, kill_tree, until  # noqa: E402
+from scripted_model import ScriptedModel, call  # noqa: E402
+from temporals import Temporal  # noqa: E402
+
+GATE = "while [ ! -e go ]; do sleep 0.02; done"
+
+
+def turns(message):
+    """"gate NAME": a command that waits for the file `go`; "busy NAME": one that takes a moment; else: just a word.
+    Both note when they begin and end."""
+    kind, _, name = message.partition(" ")
+    work = {"gate": GATE, "busy": "sleep 0.15"}.get(kind)
+    if not work:
+        return [("Said.", [])]
+    return [("Look.", [call("ls", "ls")]),
+            ("Do.", [call(name, "execute", command=f"echo +{name} >> ledger; {work}; echo -{name} >> ledger")]),
+            (f"{name} is done.", [])]
+
+
+@pytest.fixture(scope="module")
+def model():
+    with ScriptedModel(turns) as m:
+        yield m
+
+
+@pytest.fixture(params=["embedded", "temporal"])
+def engine(request):
+    return request.param
+
+
+@pytest.fixture
+def stack(engine, model):
+    if engine == "embedded":
+        with Stack(model.url) as s:
+            s.temporal = None
+            yield s
+        return
+    with Temporal() as t, Stack(model.url, **t.settings()) as s:
+        s.temporal = t
+        yield s
+
+
+@pytest.fixture
+def two(stack):
+    """With a second runner."""
+    p = stack.add_runner()
+    until(lambda: "attached" in pathlib.Path(stack.home, "data/logs/other-runner.log").read_text())
+    stack.other = p
+    yield stack
+    if p.poll() is None:
+        os.kill(p.pid, signal.SIGTERM)
+    p.wait(timeout=20)
+
+
+def ends(stack, run, kind="completed"):
+    """The whole log; in Temporal the workflow has ended as well."""
+    log = check_journal(stack.events(run, check=False))
+    assert log[-1]["kind"] == kind, (log[-1], stack.logs())
+    if stack.temporal:
+        until(lambda: stack.temporal.status(run) not in ("RUNNING",), 30)
+    return log
+
+
+def open_gate(stack, run):
+    pathlib.Path(stack.workspace(run), "go").touch()
+
+
+def begun(stack, run):
+    """Its command runs."""
+    until(lambda: any(line.startswith("+") for line in stack.lines(run)))
+
+
+# ---- submit, run, cancel, delete ---------------------------------------------------------------
+
+
+def test_a_run_completes(stack):
+    run = stack.begin("busy a")
+    assert ends(stack, run)[-1]["answer"] == "a is done."
+    assert stack.lines(run) == ["+a", "-a"]
+    if stack.temporal:
+        assert stack.temporal.status(run) == "COMPLETED"
+
+
+def test_a_running_execution_is_cancelled(stack):
+    run = stack.begin("gate a")
+    begun(stack, run)
+    stack.cli("cancel", run, "--reason", "enough")
+    log = ends(stack, run, "cancelled")
+    assert log[-1]["reason"] == "enough"
+    if stack.temporal:
+        assert stack.temporal.status(run) == "CANCELED"
+    assert ends(stack, stack.begin("say"))
+
+
+def test_a_pending_execution_is_cancelled_and_the_one_before_it_goes_on(stack):
+    first = stack.begin("gate a")
+    begun(stack, first)
+    session = stack.inspect(first)["spec"]["sessionId"]
+    second, third = (stack.begin(m, "--session", session) for m in ("busy b", "busy c"))
+    stack.cli("cancel", second)
+    assert ends(stack, second, "cancelled")
+    open_gate(stack, first)
+    ends(stack, third)
+    assert stack.lines(first) == ["+a", "-a", "+c", "-c"]
+
+
+def test_a_cancel_while_no_runner_answers_ends_the_run(stack):
+    for p in (frozen := descendants(stack.runner_pid())):
+        os.kill(p, signal.SIGSTOP)
+    try:
+        run = stack.begin("say")
+        stack.cli("cancel", run, "--reason", "never mind")
+        assert ends(stack, run, "cancelled")[-1]["reason"] == "never mind"
+    finally:
+        for p in frozen:
+            os.kill(p, signal.SIGCONT)
+
+
+def test_what_is_deleted_is_forgotten_and_its_session_goes_on(stack):
+    first = stack.begin("gate a")
+    begun(stack, first)
+    session = stack.inspect(first)["spec"]["sessionId"]
+    second, third = (stack.begin(m, "--session", session) for m in ("busy b", "busy c"))
+    stack.cli("delete", "execution", second, "--yes")
+    assert stack.cli("inspect", second, check=False).returncode == 4
+    assert stack.cli("delete", "execution", first, "--yes", check=False).returncode == 1  # it runs
+    open_gate(stack, first)
+    ends(stack, third)
+    assert stack.lines(third) == ["+a", "-a", "+c", "-c"]
+
+
+# ---- order -------------------------------------------------------------------------------------
+
+
+def never_at_once(ledger):
+    return all(re.fullmatch(r"\+(.*) -\1", " ".join(pair)) for pair in zip(ledger[::2], ledger[1::2]))
+
+
+def test_runs_of_a_session_go_in_their_order_and_never_at_once_with_two_runners(two):
+    first = two.begin("busy a0")
+    session = two.inspect(first)["spec"]["sessionId"]
+    runs = [first, *(two.begin(f"busy a{n}", "--session", session) for n in range(1, 6))]
+    for run in runs:
+        ends(two, run)
+    ledger = two.lines(first)
+    assert [line for line in ledger if line[0] == "+"] == [f"+a{n}" for n in range(6)]
+    assert never_at_once(ledger)
+
+
+def test_many_sessions_over_two_runners_each_in_its_order(two):
+    runs = {}
+    for n in range(4):
+        for s in range(5):
+            session = ["--session", two.inspect(runs[s, 0])["spec"]["sessionId"]] if n else []
+            runs[s, n] = two.begin(f"busy s{s}n{n}", *session)
+    for run in runs.values():
+        ends(two, run)
+    for s in range(5):
+        ledger = two.lines(runs[s, 0])
+        assert [line[1:] for line in ledger if line[0] == "+"] == [f"s{s}n{n}" for n in range(4)] and never_at_once(ledger)
+
+
+# ---- crash, resume -----------------------------------------------------------------------------
+
+
+def at(event):
+    return datetime.datetime.fromisoformat(event["at"]).timestamp()
+
+
+def told(log):
+    """Outcomes of the command, and how often the run was told of one that is unknown."""
+    return [e["outcome"] for e in log if e["kind"] == "tool_finished" and not e["callId"].startswith("ls")]
+
+
+def victims(stack):
+    def everything():
+        stack.kill_all()
+        stack.cli("server", "start")
+    return {"runner": stack.kill_runner, "server": stack.kill_server, "everything": everything}
+
+
+@pytest.mark.parametrize("victim", ["runner", "server", "everything"])
+def test_a_run_survives_a_death_during_its_command(stack, victim):
+    run = stack.begin("gate a")
+    begun(stack, run)
+    victims(stack)[victim]()
+    until(lambda: stack.cli("inspect", run, check=False).returncode == 0)
+    open_gate(stack, run)
+    log = ends(stack, run)
+    assert log[-1]["answer"] == "a is done."
+    ledger = stack.lines(run)
+    assert ledger.count("+a") == 1  # an effect is never repeated silently
+    assert told(log) == (["result"] if victim == "server" else ["unknown"])
+
+
+@pytest.mark.parametrize("victim", ["runner", "server", "everything"])
+def test_a_run_survives_a_death_while_its_model_thinks(engine, victim):
+    with ScriptedModel(turns, delay=0.4) as slow:
+        def play(temporal, stack):
+            stack.temporal = temporal
+            run = stack.begin("busy a")
+            until(lambda: slow.waiting)
+            victims(stack)[victim]()
+            until(lambda: stack.cli("inspect", run, check=False).returncode == 0)
+            assert ends(stack, run)[-1]["answer"] == "a is done." and stack.lines(run) == ["+a", "-a"]
+        if engine == "embedded":
+            with Stack(slow.url) as s:
+                play(None, s)
+        else:
+            with Temporal() as t, Stack(slow.url, **t.settings()) as s:
+                play(t, s)
+
+
+def holder_of(two, name):
+    """The launcher below which the command runs."""
+    def look():
+        for pid in (two.runner_pid(), two.other.pid):
+            if any(f"+{name}" in " ".join(command_line(p)) for p in descendants(pid)):
+                return pid
+    return until(look)
+
+
+def test_of_two_runners_the_other_one_goes_on(two):
+    """kill -9 of the one that has it."""
+    run = two.begin("gate a")
+    begun(two, run)
+    kill_tree(holder_of(two, "a"))
+    open_gate(two, run)
+    log = ends(two, run)
+    assert told(log) == ["unknown"] and two.lines(run).count("+a") == 1
+
+
+def test_a_stop_and_a_start_in_the_middle_of_a_run(stack):
+    """The drain parks it; the tool's outcome is told, once."""
+    run = stack.begin("gate a")
+    begun(stack, run)
+    workspace = stack.workspace(run)
+    stack.cli("server", "stop", "--grace", "1s")
+    pathlib.Path(workspace, "go").touch()
+    stack.cli("server", "start")
+    log = ends(stack, run)
+    assert log[-1]["answer"] == "a is done." and told(log) == ["unknown"] and stack.lines(run).count("+a") == 1
+
+
+def test_a_drained_runner_s_work_is_claimed_by_another_within_a_second(two):
+    """SIGTERM, as of `docker stop`, while the model thinks: nothing is to be waited for."""
+    run = two.begin("gate a")
+    begun(two, run)
+    os.kill(holder_of(two, "a"), signal.SIGTERM)
+    open_gate(two, run)
+    log = ends(two, run)
+    claims = [i for i, e in enumerate(log) if e["kind"] == "claimed"]
+    assert len(claims) == 2, log
+    took = at(log[claims[1]]) - at(log[claims[1] - 1])
+    print(f"handed over in {took * 1000:.0f} ms")
+    assert took <= 1.0
+    assert two.lines(run) == ["+a", "-a"] and told(log) == ["result"]
