@@ -14,6 +14,7 @@
 
 #define PATH "/stigmer.runner.v1.RunnerService/"
 #define CALL_MS 30000
+#define RELEASE_MS 2000 /* the lease ends by itself then */
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS 2000
 #define HEARTBEAT_MS 5000 /* until the server says its own */
@@ -420,6 +421,52 @@ void server_claim_cancel(struct server_claim *c)
 {
     if (!c)
         return;
+    rpc_request_cancel(c->call);
+    free(c);
+}
+
+/* ---- releases ------------------------------------------------------------------------------- */
+
+struct server_release {
+    server_release_fn *fn;
+    void *arg;
+    struct rpc_request *call;
+};
+
+static void on_release_end(const struct err *err, void *arg)
+{
+    struct server_release *c = arg;
+
+    c->fn(err, c->arg);
+    free(c);
+}
+
+struct server_release *server_release(struct server *s, const char *execution_id, uint64_t epoch,
+                                      bool draining, server_release_fn *fn, void *arg)
+{
+    struct server_release *c = mem_new(sizeof *c);
+    Runner__ReleaseRequest m = RUNNER__RELEASE_REQUEST__INIT;
+    Runner__Held held = RUNNER__HELD__INIT;
+
+    c->fn = fn;
+    c->arg = arg;
+    held.execution_id = (char *)(uintptr_t)execution_id;
+    held.epoch = epoch;
+    m.runner_id = s->runner_id;
+    m.held = &held;
+    m.draining = draining;
+    c->call = rpc_client_call(
+        s->rpc, &(struct rpc_call_spec){.path = PATH "release",
+                                        .request = &m.base,
+                                        .response = &runner__release_response__descriptor,
+                                        .timeout_ms = RELEASE_MS,
+                                        .on_end = on_release_end,
+                                        .arg = c});
+    return c;
+}
+
+void server_release_cancel(struct server_release *c)
+{
     rpc_request_cancel(c->call);
     free(c);
 }

@@ -61,6 +61,14 @@ struct server_claim *server_claim(struct server *s, const char *execution_id, se
                                   void *arg);
 void server_claim_cancel(struct server_claim *c); /* no callback follows */
 
+/* Gives a parked run back, whose server_run is closed. draining: this runner takes nothing more.
+ * fn is told how it went, never before the return: after a failure the lease ends by itself. */
+typedef void server_release_fn(const struct err *err, void *arg);
+struct server_release;
+struct server_release *server_release(struct server *s, const char *execution_id, uint64_t epoch,
+                                      bool draining, server_release_fn *fn, void *arg);
+void server_release_cancel(struct server_release *c); /* no callback follows */
+
 struct server_run_events {
     void (*on_acked)(uint64_t seq, void *arg);   /* events up to seq are on disk */
     void (*on_lost)(const char *why, void *arg); /* once; nothing is appended any more */

@@ -292,6 +292,8 @@ struct requeue {
     char *id;                       /* owned */
     Exec__Event *notice;            /* owned */
     size_t first;
+    engine_done_fn *done; /* may be NULL */
+    void *arg;
 };
 
 static enum err_code requeue_job(sqlite3 *db, void *arg, struct err *err)
@@ -322,6 +324,8 @@ static void requeue_done(const struct err *err, void *arg)
     }
     if (err && err->code != ERR_STATE && err->code != ERR_NOT_FOUND)
         log_error("execution could not be queued again", "run", q->id, "why", err->msg);
+    if (q->done)
+        q->done(err, q->arg);
     exec__event__free_unpacked(q->notice, NULL);
     free(q->id);
     free(q);
@@ -329,22 +333,23 @@ static void requeue_done(const struct err *err, void *arg)
     check_drained(e);
 }
 
-static void queue_again(struct item *it)
+static void queue_again(struct item *it, const char *why, engine_done_fn *done, void *arg)
 {
     struct requeue *q = mem_new(sizeof *q);
 
-    log_warn("runner lost; execution is queued again", "run", it->id);
     it->state = ITEM_CLOSING; /* until the row says queued */
     it->deadline = INT64_MAX;
     q->engine = it->engine;
     q->id = mem_str(it->id);
+    q->done = done;
+    q->arg = arg;
     q->notice = mem_new(sizeof *q->notice);
     exec__event__init(q->notice);
     q->notice->kind_case = EXEC__EVENT__KIND_NOTICE;
     q->notice->at_ms = clock_wall_ms();
     q->notice->notice = mem_new(sizeof *q->notice->notice);
     exec__notice__init(q->notice->notice);
-    q->notice->notice->text = mem_str("the runner was lost; the run goes on from its last step");
+    q->notice->notice->text = mem_str(why);
     store_submit(it->engine->store, requeue_job, requeue_done, q);
 }
 
@@ -353,12 +358,14 @@ static void lose_claim(struct item *it)
     it->lost++;
     release_slot(it);
     set_owned(&it->runner_id, NULL);
-    if (it->cancel_by)
+    if (it->cancel_by) {
         close_cancelled(it);
-    else if (it->lost >= it->engine->config.lost_max)
+    } else if (it->lost >= it->engine->config.lost_max) {
         close_failed(it);
-    else
-        queue_again(it);
+    } else {
+        log_warn("runner lost; execution is queued again", "run", it->id);
+        queue_again(it, "the runner was lost; the run goes on from its last step", NULL, NULL);
+    }
 }
 
 /* Its stream is open and it says nothing: stopped, or at a loss. Told once. */
@@ -775,6 +782,34 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
             on_cancel(it->id, arg);
     }
     arm(e);
+}
+
+void engine_embedded_release(struct engine_embedded *e, const char *runner_id,
+                             const struct engine_embedded_held *held, bool draining,
+                             engine_done_fn *done, void *arg)
+{
+    struct item *it = find(e, held->execution_id);
+    struct err err;
+
+    for (struct engine_embedded_runner *r = e->runners; r && draining; r = r->next)
+        if (str_eq(r->id, runner_id))
+            r->slots = 0;
+    if (!it || it->state != ITEM_CLAIMED || it->epoch != held->epoch ||
+        !str_eq(it->runner_id, runner_id)) {
+        err_set(&err, ERR_CONFLICT, "execution '%.80s' is not held by runner '%.80s'",
+                held->execution_id, runner_id);
+        done(&err, arg);
+        return;
+    }
+    release_slot(it);
+    set_owned(&it->runner_id, NULL);
+    if (it->cancel_by) {
+        close_cancelled(it);
+        done(NULL, arg);
+    } else {
+        log_info("execution given back; it is queued again", "run", it->id, "runner", runner_id);
+        queue_again(it, "the runner stops; the run goes on from its last step", done, arg);
+    }
 }
 
 /* With a dispatch runners say themselves what they were given: what has no runner is theirs. */

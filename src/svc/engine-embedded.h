@@ -2,7 +2,8 @@
  *
  *   queued ──assign──▶ assigned ──claim (epoch + 1)──▶ claimed ──terminal event──▶ gone
  *      ▲                  │ no claim in time              │ lease lost, runner gone
- *      └──────────────────┴───────────────────────────────┘ (a notice; after LOST_MAX: failed)
+ *      └──────────────────┴───────────────────────────────┘ (a notice; after LOST_MAX: failed);
+ *                                              or given back by a runner that stops: at once
  *
  * - A lease is extended by the runner's heartbeats. When the runner's stream closes, the lease ends
  *   after reattach_ms: a server restart or a short break of the connection costs nothing, because
@@ -111,6 +112,13 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
  * going to do any. session: as in reach, or NULL. The caller ends it. */
 typedef void engine_embedded_silent_fn(const char *session, void *arg);
 void engine_embedded_on_silent(struct engine_embedded *e, engine_embedded_silent_fn *fn, void *arg);
+
+/* The runner has parked it, and will write nothing more: another one may have it at once. done:
+ * when it is queued again; ERR_CONFLICT when this claim does not stand. draining: nothing more is
+ * assigned to this runner. */
+void engine_embedded_release(struct engine_embedded *e, const char *runner_id,
+                             const struct engine_embedded_held *held, bool draining,
+                             engine_done_fn *done, void *arg);
 
 /* May this runner claim it? ERR_CONFLICT when it is not assigned to it. After the claim's commit
  * call claimed, or unclaimed when it failed. */

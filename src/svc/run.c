@@ -50,6 +50,7 @@ struct run {
     int64_t first_call_ms;
     int64_t begun_wall_ms; /* its events' time goes on from that of its claim, the server's, */
     int64_t begun_ms;      /* by the loop's clock: wall clocks differ, and jump */
+    uint64_t epoch;
     bool pumping, finished, parking, lost, told, dead, later_due;
 };
 
@@ -63,6 +64,11 @@ const char *run_id(const struct run *r)
 const char *run_session(const struct run *r)
 {
     return r->session;
+}
+
+uint64_t run_epoch(const struct run *r)
+{
+    return r->epoch;
 }
 
 enum run_end run_end(const struct run *r)
@@ -520,6 +526,7 @@ static void copy_claim(struct run *r, const Runner__ClaimResponse *c)
 {
     const Runner__Model *m = c->model;
 
+    r->epoch = c->epoch;
     r->id = mem_str(c->execution_id);
     r->session = mem_str(c->session_id);
     r->workspace = mem_str(*c->workspace ? c->workspace : c->session_id);

@@ -56,5 +56,6 @@ const char *run_phase(const struct run *r); /* "EXECUTION_COMPLETED", … of RUN
 
 const char *run_id(const struct run *r);
 const char *run_session(const struct run *r);
+uint64_t run_epoch(const struct run *r); /* of its claim */
 
 #endif

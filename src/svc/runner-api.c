@@ -486,6 +486,47 @@ static void heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *
     runner__heartbeat_response__free_unpacked(r, NULL);
 }
 
+/* ---- release
+ * --------------------------------------------------------------------------------------------- */
+
+static void release_closed(void *arg)
+{
+    *(struct rpc_call **)arg = NULL;
+}
+
+/* arg: a slot that holds the call; NULL in it once closed. */
+static void released(const struct err *err, void *arg)
+{
+    struct rpc_call **call = arg;
+    Runner__ReleaseResponse r = RUNNER__RELEASE_RESPONSE__INIT;
+
+    if (*call) {
+        rpc_call_on_closed(*call, NULL, NULL);
+        if (err)
+            rpc_call_fail(*call, err);
+        else
+            rpc_call_reply(*call, &r.base);
+    }
+    free(call);
+}
+
+static void release(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct runner_api *a = arg;
+    const Runner__ReleaseRequest *req = (const Runner__ReleaseRequest *)msg;
+    struct engine_embedded_held held = {"", 0};
+    struct rpc_call **slot;
+
+    if (!is_authorized(a, call))
+        return;
+    if (req->held)
+        held = (struct engine_embedded_held){req->held->execution_id, req->held->epoch};
+    slot = mem_new(sizeof *slot);
+    *slot = call;
+    rpc_call_on_closed(call, release_closed, slot);
+    engine_embedded_release(a->engine, req->runner_id, &held, req->draining, released, slot);
+}
+
 /* ---- life
  * -------------------------------------------------------------------------------------------- */
 
@@ -552,6 +593,10 @@ void runner_api_add(struct rpc_server *s, struct runner_api *a)
          .request = &runner__heartbeat_request__descriptor,
          .response = &runner__heartbeat_response__descriptor,
          .fn = heartbeat},
+        {.name = "release",
+         .request = &runner__release_request__descriptor,
+         .response = &runner__release_response__descriptor,
+         .fn = release},
         {0},
     };
     static const struct rpc_service service = {"stigmer.runner.v1.RunnerService", methods};

@@ -13,10 +13,18 @@
 struct worker {
     struct worker_options o;
     struct server *server;
-    struct map runs;   /* execution id → struct run */
-    struct map claims; /* execution id → struct claim */
+    struct map runs;    /* execution id → struct run */
+    struct map claims;  /* execution id → struct claim */
+    struct map givings; /* execution id → struct giving */
     struct loop_timer *grace;
     bool draining, drained, later_due, dead;
+};
+
+/* A parked run on its way back to the server. */
+struct giving {
+    struct worker *worker;
+    char *id;
+    struct server_release *call;
 };
 
 /* A claim on its way. */
@@ -24,7 +32,7 @@ struct claim {
     struct worker *worker;
     char *id;
     struct server_claim *call;
-    bool cancelled;
+    bool cancelled, parked;
     char *cancel_by, *cancel_reason; /* owned; NULL unless cancelled */
 };
 
@@ -35,6 +43,13 @@ static void claim_free(struct claim *c)
     free(c->cancel_by);
     free(c->cancel_reason);
     free(c);
+}
+
+static void giving_free(struct giving *g)
+{
+    (void)map_remove(&g->worker->givings, g->id);
+    free(g->id);
+    free(g);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
@@ -52,7 +67,7 @@ static void tell_drained(void *arg)
 
 static void check_drained(struct worker *w)
 {
-    if (!w->draining || w->drained || w->runs.len || w->claims.len)
+    if (!w->draining || w->drained || w->runs.len || w->claims.len || w->givings.len)
         return;
     w->drained = w->later_due = true;
     server_detach(w->server);
@@ -71,6 +86,12 @@ static void free_runs(struct worker *w)
         server_claim_cancel(c->call);
         claim_free(c);
     }
+    for (size_t i = 0; map_next(&w->givings, &i, &id, &value);) {
+        struct giving *g = value;
+
+        server_release_cancel(g->call);
+        giving_free(g);
+    }
     for (size_t i = 0; map_next(&w->runs, &i, &id, &value);) {
         (void)map_remove(&w->runs, id);
         run_free(value);
@@ -87,6 +108,8 @@ static void on_grace(void *arg)
     for (size_t i = 0; w->o.on_over && map_next(&w->runs, &i, &id, &value);)
         w->o.on_over(id, WORKER_PARKED, "", NULL, w->o.arg);
     for (size_t i = 0; w->o.on_over && map_next(&w->claims, &i, &id, &value);)
+        w->o.on_over(id, WORKER_PARKED, "", NULL, w->o.arg);
+    for (size_t i = 0; w->o.on_over && map_next(&w->givings, &i, &id, &value);)
         w->o.on_over(id, WORKER_PARKED, "", NULL, w->o.arg);
     free_runs(w);
     check_drained(w);
@@ -118,13 +141,40 @@ static void tell_over(struct worker *w, const struct run *r)
         w->o.on_over(run_id(r), how[run_end(r)], run_phase(r), NULL, w->o.arg);
 }
 
+static void on_given(const struct err *err, void *arg)
+{
+    struct giving *g = arg;
+    struct worker *w = g->worker;
+
+    if (err)
+        log_debug("a parked run could not be given back", "run", g->id, "why", err->msg);
+    if (w->o.on_over)
+        w->o.on_over(g->id, WORKER_PARKED, "", NULL, w->o.arg);
+    giving_free(g);
+    check_drained(w);
+}
+
+/* So that another runner need not wait for the end of our lease. */
+static void give_back(struct worker *w, const struct run *r)
+{
+    struct giving *g = mem_new(sizeof *g);
+
+    g->worker = w;
+    g->id = mem_str(run_id(r));
+    (void)map_put(&w->givings, g->id, g);
+    g->call = server_release(w->server, g->id, run_epoch(r), w->draining, on_given, g);
+}
+
 static void on_over(struct run *r, void *arg)
 {
     struct worker *w = arg;
 
     log_info("run ends", "run", run_id(r), "runs", log_int(w->runs.len - 1));
     (void)map_remove(&w->runs, run_id(r));
-    tell_over(w, r);
+    if (run_end(r) == RUN_PARKED)
+        give_back(w, r);
+    else
+        tell_over(w, r);
     toolhost_release(w->o.toolhosts, run_session(r));
     run_free(r);
     if (w->runs.len == 0)
@@ -154,7 +204,7 @@ static void start_run(struct claim *c, const Runner__ClaimResponse *claim)
     (void)map_put(&w->runs, run_id(r), r);
     if (c->cancelled)
         run_cancel(r, c->cancel_by, c->cancel_reason);
-    else if (w->draining)
+    else if (w->draining || c->parked)
         run_park(r);
 }
 
@@ -177,7 +227,8 @@ static void on_claimed(const Runner__ClaimResponse *claim, const struct err *err
 
 bool worker_has(const struct worker *w, const char *execution_id)
 {
-    return map_get(&w->runs, execution_id) || map_get(&w->claims, execution_id);
+    return map_get(&w->runs, execution_id) || map_get(&w->claims, execution_id) ||
+           map_get(&w->givings, execution_id);
 }
 
 bool worker_take(struct worker *w, const char *execution_id)
@@ -215,8 +266,11 @@ void worker_cancel(struct worker *w, const char *execution_id, const char *by, c
 
 void worker_park(struct worker *w, const char *execution_id)
 {
+    struct claim *c = map_get(&w->claims, execution_id);
     struct run *r = map_get(&w->runs, execution_id);
 
+    if (c)
+        c->parked = true;
     if (r)
         run_park(r);
 }
@@ -286,6 +340,7 @@ void worker_free(struct worker *w)
     server_free(w->server);
     map_done(&w->runs);
     map_done(&w->claims);
+    map_done(&w->givings);
     w->dead = true;
     if (!w->later_due)
         free(w);

@@ -584,6 +584,230 @@ static void a_new_id_comes_after_those_of_the_store_whatever_the_clock_says(void
     assert_true(ulid_is_valid(next));
 }
 
+/* ---- given back by a runner that stops ------------------------------------------------------ */
+
+static void note_done(const struct err *err, void *arg)
+{
+    *(enum err_code *)arg = err ? err->code : ERR_OK;
+}
+
+static enum err_code release(struct bench *b, const struct runner *r, const char *id,
+                             uint64_t epoch, bool draining)
+{
+    const struct engine_embedded_held held = {id, epoch};
+    enum err_code code = ERR_INTERNAL;
+
+    engine_embedded_release(b->e, r->id, &held, draining, note_done, &code);
+    settle(b);
+    return code;
+}
+
+static void what_a_runner_gives_back_goes_to_another_at_once(void **state)
+{
+    struct bench *b = *state;
+
+    let_a_run_r1(b);
+    assert_int_equal(release(b, &b->a, "r1", 1, true), ERR_OK);
+    assert_int_equal(b->a.got_count, 1); /* it drains: not to itself */
+    assert_int_equal(state_of(b, "r1"), JOURNAL_QUEUED);
+    attach(b, &b->b, "B", 1);
+    wait_until(b, &b->b.got_count, 1);
+    assert_int_equal(claim(b, &b->b, "r1"), 2);
+}
+
+static void only_the_claim_that_stands_is_given_back(void **state)
+{
+    struct bench *b = *state;
+
+    let_a_run_r1(b);
+    attach(b, &b->b, "B", 1);
+    assert_int_equal(release(b, &b->a, "r1", 7, false), ERR_CONFLICT);
+    assert_int_equal(release(b, &b->b, "r1", 1, false), ERR_CONFLICT);
+    assert_int_equal(release(b, &b->a, "r9", 1, false), ERR_CONFLICT);
+    assert_int_equal(state_of(b, "r1"), JOURNAL_CLAIMED);
+    assert_true(engine_embedded_is_current(b->e, "r1", 1));
+}
+
+static void a_run_to_be_cancelled_that_is_given_back_ends_cancelled(void **state)
+{
+    struct bench *b = *state;
+    struct engine *e = engine_embedded_engine(b->e);
+
+    let_a_run_r1(b);
+    e->ops->cancel(e, "r1", "me", "enough", NULL, NULL);
+    wait_until(b, &b->a.cancels, 1);
+    assert_int_equal(release(b, &b->a, "r1", 1, false), ERR_OK);
+    assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_CANCELLED);
+}
+
+/* ---- another system hands out the work ------------------------------------------------------- */
+
+struct dispatch {
+    char offered[RUNS][16], closed[RUNS][16], why[RUNS][32];
+    unsigned offers, cancels, closes, own_folders;
+    struct bench *bench;
+};
+
+static void on_offer(const char *id, const char *session, bool own_folder, void *arg)
+{
+    struct dispatch *d = arg;
+
+    assert_true(d->offers < RUNS && *session);
+    (void)str_format(d->offered[d->offers++], sizeof d->offered[0], "%s", id);
+    d->own_folders += own_folder;
+    look(d->bench);
+}
+
+static void on_offer_cancel(const char *id, const char *reason, void *arg)
+{
+    (void)id;
+    (void)reason;
+    ((struct dispatch *)arg)->cancels++;
+}
+
+static void on_offer_closed(const char *id, const char *why, void *arg)
+{
+    struct dispatch *d = arg;
+
+    (void)str_format(d->closed[d->closes], sizeof d->closed[0], "%s", id);
+    (void)str_format(d->why[d->closes++], sizeof d->why[0], "%s", why ? why : "-");
+}
+
+static void dispatch(struct bench *b, struct dispatch *d)
+{
+    *d = (struct dispatch){.bench = b};
+    engine_embedded_set_dispatch(
+        b->e, &(struct engine_embedded_dispatch){on_offer, on_offer_cancel, on_offer_closed, d});
+}
+
+static void what_may_run_is_offered_once_and_assigned_to_nobody(void **state)
+{
+    struct bench *b = *state;
+    struct dispatch d;
+
+    submit(b, "r1", "same"); /* before there is a dispatch */
+    dispatch(b, &d);
+    attach(b, &b->a, "A", 4);
+    submit(b, "r2", "same");
+    submit(b, "r3", "other");
+    settle(b);
+    assert_int_equal(d.offers, 2); /* r2 waits for r1 */
+    assert_string_equal(d.offered[0], "r1");
+    assert_string_equal(d.offered[1], "r3");
+    assert_int_equal(b->a.got_count, 0);
+    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r2", NULL), ERR_CONFLICT);
+    (void)claim(b, &b->a, "r1");
+    engine_embedded_progress(b->e, "r1", true, true);
+    assert_int_equal(d.offers, 3);
+    assert_string_equal(d.offered[2], "r2");
+    assert_string_equal(d.why[0], "-"); /* its runner has ended it */
+}
+
+static void any_attached_runner_may_claim_what_is_offered_and_nobody_else(void **state)
+{
+    struct bench *b = *state;
+    struct dispatch d;
+
+    dispatch(b, &d);
+    submit(b, "r1", "s1");
+    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_UNAVAILABLE);
+    attach(b, &b->a, "A", 1);
+    attach(b, &b->b, "B", 1);
+    assert_int_equal(engine_embedded_may_claim(b->e, "B", "r9", NULL), ERR_NOT_FOUND);
+    (void)claim(b, &b->b, "r1");
+    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_CONFLICT);
+    assert_int_equal(claim(b, &b->b, "r1"), 2); /* given to it again: it has lost it, and knows */
+    engine_embedded_progress(b->e, "r1", true, true);
+    assert_int_equal(d.closes, 1);
+}
+
+static void a_lost_lease_offers_again(void **state)
+{
+    struct bench *b = *state;
+    struct dispatch d;
+
+    dispatch(b, &d);
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    (void)claim(b, &b->a, "r1");
+    detach(&b->a);
+    wait_until(b, &d.offers, 2);
+    assert_string_equal(d.offered[1], "r1");
+    attach(b, &b->b, "B", 1);
+    assert_int_equal(claim(b, &b->b, "r1"), 2);
+}
+
+static void what_is_given_back_is_offered_again(void **state)
+{
+    struct bench *b = *state;
+    struct dispatch d;
+
+    dispatch(b, &d);
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    (void)claim(b, &b->a, "r1");
+    assert_int_equal(release(b, &b->a, "r1", 1, false), ERR_OK);
+    assert_int_equal(d.offers, 2);
+    attach(b, &b->b, "B", 1);
+    assert_int_equal(claim(b, &b->b, "r1"), 2);
+}
+
+static void a_cancel_of_what_is_offered_closes_it_and_of_what_is_held_tells_both(void **state)
+{
+    struct bench *b = *state;
+    struct engine *e = engine_embedded_engine(b->e);
+    struct dispatch d;
+
+    dispatch(b, &d);
+    attach(b, &b->a, "A", 1);
+    submit(b, "r1", "s1");
+    submit(b, "r2", "s2");
+    e->ops->cancel(e, "r1", "me", "never mind", NULL, NULL);
+    settle(b);
+    assert_int_equal(d.closes, 1);
+    assert_string_equal(d.closed[0], "r1");
+    assert_string_equal(d.why[0], "never mind");
+    assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_CANCELLED);
+    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_STATE);
+    (void)claim(b, &b->a, "r2");
+    e->ops->cancel(e, "r2", "me", "enough", NULL, NULL);
+    settle(b);
+    assert_int_equal(b->a.cancels, 1);
+    assert_int_equal(d.cancels, 2); /* r1's, too: it had been offered */
+    assert_int_equal(d.closes, 1);  /* the runner ends it */
+}
+
+static void what_is_deleted_is_closed_with_words_and_the_session_goes_on(void **state)
+{
+    struct bench *b = *state;
+    struct engine *e = engine_embedded_engine(b->e);
+    struct dispatch d;
+
+    dispatch(b, &d);
+    submit(b, "r1", "same");
+    submit(b, "r2", "same");
+    e->ops->forget(e, "r1");
+    assert_string_equal(d.why[0], "it was deleted");
+    assert_int_equal(d.offers, 2);
+    assert_string_equal(d.offered[1], "r2");
+}
+
+static void a_drain_offers_and_hands_out_nothing(void **state)
+{
+    struct bench *b = *state;
+    struct engine *e = engine_embedded_engine(b->e);
+    struct dispatch d;
+
+    dispatch(b, &d);
+    attach(b, &b->a, "A", 2);
+    submit(b, "r1", "s1");
+    e->ops->drain(e, 60000, on_drained, b);
+    loop_run(b->w.loop);
+    submit(b, "r2", "s2");
+    assert_int_equal(d.offers, 1);
+    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_UNAVAILABLE);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_bench, close_bench)
 
 int main(void)
@@ -607,6 +831,16 @@ int main(void)
         TEST(a_drain_does_not_wait_longer_than_its_grace),
         TEST(the_queue_outlives_the_engine),
         TEST(a_new_id_comes_after_those_of_the_store_whatever_the_clock_says),
+        TEST(what_a_runner_gives_back_goes_to_another_at_once),
+        TEST(only_the_claim_that_stands_is_given_back),
+        TEST(a_run_to_be_cancelled_that_is_given_back_ends_cancelled),
+        TEST(what_may_run_is_offered_once_and_assigned_to_nobody),
+        TEST(any_attached_runner_may_claim_what_is_offered_and_nobody_else),
+        TEST(a_lost_lease_offers_again),
+        TEST(what_is_given_back_is_offered_again),
+        TEST(a_cancel_of_what_is_offered_closes_it_and_of_what_is_held_tells_both),
+        TEST(what_is_deleted_is_closed_with_words_and_the_session_goes_on),
+        TEST(a_drain_offers_and_hands_out_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
