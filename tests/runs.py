@@ -63,7 +63,8 @@ def kill_tree(pid):
 class Stack:
     def __init__(self, base_url, provider="openai", slots=16, **settings):
         self.home = tempfile.mkdtemp(prefix="sw-", dir="/tmp")
-        config = {"server": {"listen": f"127.0.0.1:{free_port()}"},
+        self.address = f"127.0.0.1:{free_port()}"
+        config = {"server": {"listen": self.address},
                   "runner": {"kind": "process", "slots": slots},
                   "llm": {"provider": provider, "base_url": base_url}}
         if provider != "replay":

@@ -243,3 +243,8 @@ void str_hex(const void *data, size_t len, char *ret)
     }
     ret[2 * len] = '\0';
 }
+
+void str_cut_bad(char *s)
+{
+    s[str_utf8_check(s, strlen(s))] = '\0';
+}

@@ -40,5 +40,7 @@ const char *str_nearest(const char *word, const char *const names[]);
 
 /* Offset of the first byte that is not valid UTF-8 (RFC 3629) or is NUL; len when all is well. */
 size_t str_utf8_check(const void *data, size_t len);
+/* Ends s before its first byte that is not valid UTF-8: for a text that was cut to a size. */
+void str_cut_bad(char *s);
 
 #endif

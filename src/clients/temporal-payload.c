@@ -86,4 +86,5 @@ void temporal_payload_failure(const Tfail__Failure *f, char *ret, size_t size)
         if (text.data[i] < ' ')
             text.data[i] = ' ';
     (void)str_format(ret, size, "%s", text.len ? buf_text(&text) : "no reason was given");
+    str_cut_bad(ret);
 }

@@ -43,6 +43,8 @@ struct workflow_decision {
     const char *cancel_reason; /* "" when none was given */
     const char *cancel_by;     /* identity of who asked */
     unsigned unknown;          /* events of kinds that are not known here */
+    unsigned signals;          /* since the last completed task: no signal means anything here */
+    const char *signal;        /* the newest one's name; "" */
 };
 
 /* ERR_CORRUPT: not a history (no start). ERR_STATE: not of this workflow: the task must be failed

@@ -18,6 +18,8 @@
 #define ANSWER_MS 120000 /* longer than a restart of Temporal; then its own time-outs do it */
 #define SOON_MS 10
 #define HELD_MS 2000 /* another runner has it: ask again then */
+#define NEVER_MS 0   /* no other attempt would do better */
+#define LATER_MAX_MS 30000
 
 struct activities {
     struct loop *loop;         /* borrowed */
@@ -40,6 +42,7 @@ struct task {
     uint8_t *token;         /* owned; NULL: Temporal does not know us for it any more */
     size_t token_len;
     int64_t beat_ms;
+    int attempt; /* from 1 */
     struct loop_timer *beat;
     struct temporal_call *call; /* a heartbeat on its way */
     bool cancelled, paused;
@@ -115,7 +118,7 @@ static void be_cancelled(struct activities *a, ProtobufCBinaryData token)
     answer(a, TEMPORAL_CANCEL_ACTIVITY, &r.base);
 }
 
-/* again_ms: when to try again; 0: never. */
+/* again_ms: when to try again, or NEVER_MS. */
 static void fail(struct activities *a, ProtobufCBinaryData token, const char *type,
                  const char *message, int64_t again_ms)
 {
@@ -128,8 +131,8 @@ static void fail(struct activities *a, ProtobufCBinaryData token, const char *ty
     delay.seconds = again_ms / 1000;
     delay.nanos = (int32_t)(again_ms % 1000 * 1000000);
     info.type = (char *)(uintptr_t)type; /* texts are only packed */
-    info.non_retryable = again_ms == 0;
-    info.next_retry_delay = again_ms ? &delay : NULL;
+    info.non_retryable = again_ms == NEVER_MS;
+    info.next_retry_delay = again_ms == NEVER_MS ? NULL : &delay;
     f.message = (char *)(uintptr_t)message;
     f.source = source;
     f.failure_info_case = TFAIL__FAILURE__FAILURE_INFO_APPLICATION_FAILURE_INFO;
@@ -139,15 +142,25 @@ static void fail(struct activities *a, ProtobufCBinaryData token, const char *ty
     answer(a, TEMPORAL_FAIL_ACTIVITY, &r.base);
 }
 
-static void tell_refused(struct activities *a, ProtobufCBinaryData token, const char *id,
+/* Later and later: what is asked for may never come. */
+static int64_t later_ms(const struct task *t)
+{
+    int64_t ms = t->attempt < 5 ? (int64_t)1000 << t->attempt : LATER_MAX_MS;
+
+    return ms < LATER_MAX_MS ? ms : LATER_MAX_MS;
+}
+
+static void tell_refused(struct activities *a, ProtobufCBinaryData token, const struct task *t,
                          const struct err *why)
 {
     if (why->code == ERR_STATE) /* it had ended: what is left to do is to say so */
-        complete(a, token, id, "");
+        complete(a, token, t->id, "");
     else if (why->code == ERR_CORRUPT)
-        fail(a, token, "Corrupt", why->msg, 0);
-    else /* not found, too: it may be of another server that shares the queue by mistake */
-        fail(a, token, "NotHere", why->msg, HELD_MS);
+        fail(a, token, "Corrupt", why->msg, NEVER_MS);
+    else if (why->code == ERR_NOT_FOUND) /* of another server that shares the queue by mistake? */
+        fail(a, token, "NotHere", why->msg, later_ms(t));
+    else
+        fail(a, token, "Refused", why->msg, HELD_MS);
 }
 
 void activities_over(struct activities *a, const char *execution_id, enum worker_over how,
@@ -170,7 +183,7 @@ void activities_over(struct activities *a, const char *execution_id, enum worker
     else if (how == WORKER_LOST)
         fail(a, token, "Lost", "another runner has claimed it", HELD_MS);
     else
-        tell_refused(a, token, t->id, why);
+        tell_refused(a, token, t, why);
     task_free(t);
     want(a);
     check_idle(a);
@@ -254,11 +267,16 @@ static enum err_code read_id(const Tsvc__PollActivityTaskQueueResponse *m, char 
     return code;
 }
 
+/* A heartbeat of an older attempt is answered to nobody: it would say that we had lost the task. */
 static void set_token(struct task *t, const Tsvc__PollActivityTaskQueueResponse *m)
 {
+    if (t->call)
+        temporal_call_cancel(TAKE(t->call));
+    t->paused = false;
     free(t->token);
     t->token = mem_copy(m->task_token.data, m->task_token.len);
     t->token_len = m->task_token.len;
+    t->attempt = m->attempt > 0 ? m->attempt : 1;
     t->beat_ms = beat_of(m);
     loop_timer_in(t->beat, t->beat_ms);
 }
@@ -284,8 +302,10 @@ static void begin(struct activities *a, char *take_id, const Tsvc__PollActivityT
     (void)map_put(&a->tasks, t->id, t);
     set_token(t, m);
     log_info("task taken", "run", t->id, "attempt", log_int(m->attempt));
-    if (!worker_take(a->worker, t->id) && !worker_has(a->worker, t->id))
+    if (!worker_take(a->worker, t->id) && !worker_has(a->worker, t->id)) {
+        activities_drain(a); /* the worker does, since just now */
         activities_over(a, t->id, WORKER_PARKED, "", NULL);
+    }
 }
 
 static void on_task(const ProtobufCMessage *task, void *arg)
@@ -296,13 +316,14 @@ static void on_task(const ProtobufCMessage *task, void *arg)
     char *id = NULL;
     struct err err;
 
-    if (a->draining) {
-        fail(a, m->task_token, "Parked", "the runner is stopping", SOON_MS);
+    if (a->draining || !a->open) { /* a poll of before */
+        fail(a, m->task_token, "Parked",
+             a->draining ? "the runner is stopping" : "the runner has lost its server", SOON_MS);
         return;
     }
     if (read_id(m, &id, &err)) {
         log_warn("task refused", "why", err.msg);
-        fail(a, m->task_token, "BadInput", err.msg, 0);
+        fail(a, m->task_token, "BadInput", err.msg, NEVER_MS);
         return;
     }
     begin(a, id, m);

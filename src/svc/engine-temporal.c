@@ -31,7 +31,8 @@ struct offer {
     char *id, *session, *run_id;    /* owned; run_id NULL: not started */
     struct temporal_call *call;     /* a start, or a look at how it ended */
     char *closed;                   /* owned; it is open no more: tell Temporal when it can hear */
-    bool own_folder, due, told;
+    struct offer *due_next, **due_link; /* due_link NULL: is not to be started */
+    bool own_folder, told;
     bool starting; /* call is a start */
 };
 
@@ -44,11 +45,13 @@ struct engine_temporal {
     struct temporal_worker *worker;
     char *runner_queue; /* owned */
     bool make_namespace;
-    struct map offers; /* execution id → struct offer */
+    struct map offers;             /* execution id → struct offer */
+    struct offer *due, **due_tail; /* those to be started, in the order they were offered */
     unsigned starting;
     struct loop_timer *again, *look;
     int64_t again_ms;
     bool again_armed, looking, ready; /* ready: the namespace is there */
+    int64_t looked_ms, looking_ms;    /* wall clock: the last whole look began; the one under way */
     char trouble[600], version[64];
     int workflow_pollers, runner_pollers;
     loop_fn *on_change;
@@ -56,6 +59,7 @@ struct engine_temporal {
 };
 
 static void start_due(struct engine_temporal *e);
+static void tell_all_waiting(struct engine_temporal *e);
 static void greet(struct engine_temporal *e);
 
 /* ---- trouble --------------------------------------------------------------------------------- */
@@ -65,11 +69,13 @@ static void set_trouble(struct engine_temporal *e, const char *why)
     bool changed = str_is_empty(e->trouble) != str_is_empty(why);
 
     (void)str_format(e->trouble, sizeof e->trouble, "%s", why);
-    if (changed && *why)
+    if (changed && *why) {
         log_warn("temporal does not take work", "address", temporal_address(e->temporal), "why",
                  why);
-    else if (changed)
+        tell_all_waiting(e);
+    } else if (changed) {
         log_info("temporal takes work again", "address", temporal_address(e->temporal));
+    }
     if (changed && e->on_change)
         e->on_change(e->change_arg);
 }
@@ -90,7 +96,7 @@ static void on_again(void *arg)
     struct engine_temporal *e = arg;
 
     e->again_armed = false;
-    if (e->ready)
+    if (e->ready && e->due)
         start_due(e);
     else
         greet(e);
@@ -116,10 +122,51 @@ static void tell_waiting(struct offer *o)
     journal_append(e->journal, o->id, JOURNAL_SERVER, (Exec__Event *[]){&n}, 1, NULL, NULL);
 }
 
+/* What was offered before it was known that Temporal takes nothing. */
+static void tell_all_waiting(struct engine_temporal *e)
+{
+    const char *id;
+    void *value;
+
+    for (size_t i = 0; map_next(&e->offers, &i, &id, &value);) {
+        struct offer *o = value;
+
+        if (!o->run_id && !o->closed)
+            tell_waiting(o);
+    }
+}
+
 /* ---- offers ---------------------------------------------------------------------------------- */
+
+/* To be started, or started again: that says whether its workflow is there, and which run it has.
+ */
+static void make_due(struct offer *o)
+{
+    struct engine_temporal *e = o->engine;
+
+    if (o->due_link || o->call || o->closed)
+        return;
+    o->due_next = NULL;
+    o->due_link = e->due_tail;
+    *e->due_tail = o;
+    e->due_tail = &o->due_next;
+}
+
+static void not_due(struct offer *o)
+{
+    if (!o->due_link)
+        return;
+    *o->due_link = o->due_next;
+    if (o->due_next)
+        o->due_next->due_link = o->due_link;
+    else
+        o->engine->due_tail = o->due_link;
+    o->due_link = NULL;
+}
 
 static void offer_free(struct offer *o)
 {
+    not_due(o);
     if (o->call)
         temporal_call_cancel(o->call);
     o->engine->starting -= o->starting;
@@ -223,24 +270,57 @@ static void close_like(struct offer *o, const Thist__HistoryEvent *last)
         cancelled =
             last && last->event_type == TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED;
     }
+    str_cut_bad(why);
     log_info("a workflow has ended outside", "run", o->id, "why", why);
     end_journal(o->engine, o->id, cancelled, why, NULL, NULL);
 }
 
+static bool is_closing(const Thist__HistoryEvent *last)
+{
+    static const int kinds[] = {
+        TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+        TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+        TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
+        TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+        TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
+        TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW,
+    };
+
+    for (size_t i = 0; last && i < sizeof kinds / sizeof *kinds; i++)
+        if ((int)last->event_type == kinds[i])
+            return true;
+    return false;
+}
+
+/* The run that was seen to end may not have been the last: a reset ends one and begins another. */
 static void on_how(const ProtobufCMessage *answer, const struct err *err, void *arg)
 {
     struct offer *o = arg;
+    struct engine_temporal *e = o->engine;
     const Thist__History *h;
+    const Thist__HistoryEvent *last = NULL;
 
     o->call = NULL;
-    if (err) {
-        set_trouble(o->engine, err->msg);
-        o->due = true;
-        try_again(o->engine);
+    if (o->closed) {
+        drop(o);
         return;
     }
-    h = ((const Tsvc__GetWorkflowExecutionHistoryResponse *)answer)->history;
-    close_like(o, h && h->n_events ? h->events[h->n_events - 1] : NULL);
+    if (err && err->code != ERR_NOT_FOUND) {
+        set_trouble(e, err->msg);
+        make_due(o);
+        try_again(e);
+        return;
+    }
+    if (answer) {
+        h = ((const Tsvc__GetWorkflowExecutionHistoryResponse *)answer)->history;
+        last = h && h->n_events ? h->events[h->n_events - 1] : NULL;
+    }
+    if (is_closing(last)) {
+        close_like(o, last);
+    } else { /* it is open, or it is not there at all */
+        make_due(o);
+        start_due(e);
+    }
 }
 
 static void ask_how(struct offer *o)
@@ -262,6 +342,8 @@ static void ask_how(struct offer *o)
 
 /* ---- asking for those ---- */
 
+static void ask_closed(struct engine_temporal *e, ProtobufCBinaryData page);
+
 static void on_closed_list(const ProtobufCMessage *answer, const struct err *err, void *arg)
 {
     struct engine_temporal *e = arg;
@@ -269,7 +351,7 @@ static void on_closed_list(const ProtobufCMessage *answer, const struct err *err
     const size_t prefix = sizeof TEMPORAL_WORKER_WORKFLOW; /* with the slash */
 
     e->looking = false;
-    if (err) {
+    if (err) { /* what is missed now is seen later: since then it is looked back */
         log_debug("closed workflows cannot be listed", "why", err->msg);
         return;
     }
@@ -283,24 +365,38 @@ static void on_closed_list(const ProtobufCMessage *answer, const struct err *err
         if (o && !o->closed && o->run_id && str_eq(o->run_id, x->run_id))
             ask_how(o);
     }
+    if (m->next_page_token.len)
+        ask_closed(e, m->next_page_token);
+    else
+        e->looked_ms = e->looking_ms;
 }
 
-static void ask_closed(struct engine_temporal *e)
+/* What we end ourselves has ended in the journal before: it is no offer any more. */
+static void ask_closed(struct engine_temporal *e, ProtobufCBinaryData page)
 {
     Tsvc__ListWorkflowExecutionsRequest r = TSVC__LIST_WORKFLOW_EXECUTIONS_REQUEST__INIT;
     char query[300], since[CLOCK_TEXT];
 
     if (e->looking)
         return;
-    clock_format(clock_wall_ms() - (int64_t)LOOK_BACK_S * 1000, since);
+    clock_format(e->looked_ms - (int64_t)LOOK_BACK_S * 1000, since);
     (void)str_format(query, sizeof query,
                      "WorkflowType = '" TEMPORAL_WORKER_WORKFLOW "' AND ExecutionStatus IN "
-                     "('Terminated', 'TimedOut') AND CloseTime > '%s'",
+                     "('Terminated', 'TimedOut', 'Canceled', 'Failed') AND CloseTime > '%s'",
                      since);
     r.query = query;
     r.page_size = CLOSED_PAGE;
+    r.next_page_token = page;
     e->looking = true;
     temporal_call(e->temporal, TEMPORAL_LIST_WORKFLOWS, &r.base, TEMPORAL_ONCE, on_closed_list, e);
+}
+
+static void look_for_closed(struct engine_temporal *e)
+{
+    if (e->looking)
+        return;
+    e->looking_ms = clock_wall_ms();
+    ask_closed(e, (ProtobufCBinaryData){0});
 }
 
 static int pollers_of(const ProtobufCMessage *answer)
@@ -345,7 +441,7 @@ static void on_look(void *arg)
     if (!e->offers.len)
         return;
     ask_pollers(e);
-    ask_closed(e);
+    look_for_closed(e);
     loop_timer_in(e->look, LOOK_MS);
 }
 
@@ -375,6 +471,11 @@ static void on_started(const ProtobufCMessage *answer, const struct err *err, vo
     o->call = NULL;
     o->starting = false;
     e->starting--;
+    if (err &&
+        err->code != ERR_EXISTS) { /* also of one that is needed no more: is it well again? */
+        set_trouble(e, err->msg);
+        try_again(e);
+    }
     if (o->closed && !err) {
         request_cancel(e, o->id, o->closed);
         drop(o);
@@ -393,13 +494,10 @@ static void on_started(const ProtobufCMessage *answer, const struct err *err, vo
     } else if (err->code == ERR_EXISTS) { /* there was one, and it has ended */
         ask_how(o);
     } else {
-        o->due = true;
-        set_trouble(e, err->msg);
+        make_due(o);
         tell_waiting(o);
-        try_again(e);
     }
-    if (!err)
-        start_due(e);
+    start_due(e);
 }
 
 /* What Temporal's own tools show beside the id. */
@@ -480,7 +578,7 @@ static void start(struct offer *o)
         TENUM__WORKFLOW_ID_CONFLICT_POLICY__WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING;
     r.memo = &memo;
     r.request_eager_execution = true;
-    o->due = false;
+    not_due(o);
     o->starting = true;
     e->starting++;
     o->call =
@@ -492,17 +590,8 @@ static void start(struct offer *o)
 
 static void start_due(struct engine_temporal *e)
 {
-    const char *id;
-    void *value;
-
-    if (!e->ready || e->again_armed)
-        return;
-    for (size_t i = 0; e->starting < STARTS_MAX && map_next(&e->offers, &i, &id, &value);) {
-        struct offer *o = value;
-
-        if (o->due && !o->call && !o->closed)
-            start(o);
-    }
+    while (e->ready && !e->again_armed && e->due && e->starting < STARTS_MAX)
+        start(e->due);
 }
 
 /* ---- what the queue says --------------------------------------------------------------------- */
@@ -522,11 +611,10 @@ static void on_offer(const char *id, const char *session, bool own_folder, void 
         if (e->offers.len == 1)
             loop_timer_in(e->look, LOOK_MS);
     }
-    o->due = true;
+    make_due(o);
     if (*e->trouble)
         tell_waiting(o);
-    if (!o->call && !o->closed && e->ready && !e->again_armed && e->starting < STARTS_MAX)
-        start(o);
+    start_due(e);
 }
 
 static void on_cancel(const char *id, const char *reason, void *arg)
@@ -545,7 +633,7 @@ static void on_closed(const char *id, const char *why, void *arg)
 
     if (!o)
         return;
-    if (why && o->run_id)
+    if (why && (o->run_id || !o->call)) /* an earlier server may have started it */
         request_cancel(e, id, why);
     if (o->call && !o->run_id && !o->closed)
         o->closed = mem_str(why ? why : "it has ended"); /* the start's answer goes on */
@@ -593,6 +681,17 @@ static void greet_failed(struct engine_temporal *e, const struct err *err)
     try_again(e);
 }
 
+/* It was away: it may have forgotten what it was given (a development server without a database),
+ * or somebody has ended it unseen. */
+static void offer_all_again(struct engine_temporal *e)
+{
+    const char *id;
+    void *value;
+
+    for (size_t i = 0; map_next(&e->offers, &i, &id, &value);)
+        make_due(value);
+}
+
 static void be_ready(struct engine_temporal *e)
 {
     e->ready = true;
@@ -600,6 +699,7 @@ static void be_ready(struct engine_temporal *e)
     set_trouble(e, "");
     temporal_worker_start(e->worker);
     ask_pollers(e);
+    offer_all_again(e);
     start_due(e);
 }
 
@@ -672,6 +772,19 @@ static void greet(struct engine_temporal *e)
     temporal_call(e->temporal, TEMPORAL_GET_SYSTEM_INFO, &r.base, START_TRY_MS, on_system_info, e);
 }
 
+/* An idle one notices by its polls alone that Temporal went: so it is asked until it is back. */
+static void worker_trouble(void *arg)
+{
+    struct engine_temporal *e = arg;
+
+    if (e->ready) {
+        e->ready = false;
+        try_again(e);
+    }
+    if (e->on_change)
+        e->on_change(e->change_arg);
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 void engine_temporal_session_queue(const char *runner_queue, const char *session_id, char *ret,
@@ -696,14 +809,19 @@ struct engine_temporal *engine_temporal_new(struct loop *loop, struct store *sto
     e->runner_queue = mem_str(o->runner_queue ? o->runner_queue : runners);
     e->make_namespace = o->make_namespace;
     e->workflow_pollers = e->runner_pollers = -1;
+    e->due_tail = &e->due;
+    e->looked_ms = clock_wall_ms();
     e->again = loop_timer_new(loop, on_again, e);
     e->look = loop_timer_new(loop, on_look, e);
-    e->worker = temporal_worker_new(
-        loop, t,
-        &(struct temporal_worker_options){.runner_queue = e->runner_queue,
-                                          .heartbeat_ms = o->heartbeat_ms},
-        &(struct temporal_worker_events){
-            .close = worker_close, .cancel = worker_cancel, .status = worker_status, .arg = e});
+    e->worker =
+        temporal_worker_new(loop, t,
+                            &(struct temporal_worker_options){.runner_queue = e->runner_queue,
+                                                              .heartbeat_ms = o->heartbeat_ms},
+                            &(struct temporal_worker_events){.close = worker_close,
+                                                             .cancel = worker_cancel,
+                                                             .status = worker_status,
+                                                             .trouble = worker_trouble,
+                                                             .arg = e});
     engine_embedded_set_dispatch(
         queue, &(struct engine_embedded_dispatch){
                    .offer = on_offer, .cancel = on_cancel, .closed = on_closed, .arg = e});

@@ -8,8 +8,11 @@
  * starting again after a crash or a lost answer starts nothing new. Every execution that has not
  * ended is offered again when the server starts. While Temporal is away executions are accepted,
  * stay pending, and say why.
+ * When it was away they are all offered again: it may have forgotten them (a development server
+ * without a database).
  * What an operator does to a workflow from outside (terminate) is found by asking, every 10 s while
- * there is work, and when a start says that the workflow has ended.
+ * there is work, and when a start says that the workflow has ended. A reset ends one run of it and
+ * begins another: that is no end.
  * Threads: the loop's. */
 #ifndef SVC_ENGINE_TEMPORAL_H
 #define SVC_ENGINE_TEMPORAL_H

@@ -11,11 +11,10 @@
 #include "core/workflow.h"
 
 #define POLLS 4
-#define EVENTS_MAX 20000 /* Temporal ends a workflow at 51,200 events; ours have a dozen */
-#define PAGES_MAX 64
+#define EVENTS_MAX 60000 /* Temporal ends a workflow at 51,200 events; ours have a dozen */
+#define PAGES_MAX 256    /* of some hundred events each */
 #define HEARTBEAT_MS 30000
 #define ACTIVITY_SECONDS (int64_t)(365 * 86400) /* a run's own limits are shorter */
-#define RETRY_MAX_SECONDS 30
 #define ID_MAX 128
 #define ANSWER_MS 60000
 #define PHASE_CANCELLED "EXECUTION_CANCELLED"
@@ -44,6 +43,7 @@ struct task {
     char id[ID_MAX]; /* of the execution */
     char queue[ID_MAX];
     char why[1024];
+    bool cut; /* not the whole history */
 };
 
 /* ---- a task's life --------------------------------------------------------------------------- */
@@ -72,8 +72,12 @@ static void task_free(struct task *t)
 
 static void add_events(struct task *t, const Thist__History *h)
 {
-    if (!h || t->count + h->n_events > EVENTS_MAX)
+    if (!h)
         return;
+    if (t->count + h->n_events > EVENTS_MAX) {
+        t->cut = true;
+        return;
+    }
     t->events = mem_grow(t->events, t->count + h->n_events, sizeof *t->events);
     for (size_t i = 0; i < h->n_events; i++)
         t->events[t->count++] = h->events[i];
@@ -128,14 +132,16 @@ static bool ask(const struct task *t, const Tquery__WorkflowQuery *q, struct tem
     return true;
 }
 
+/* t->why: set when its input could not be read. */
 static void answer_query(struct task *t)
 {
     Tsvc__RespondQueryTaskCompletedRequest r = TSVC__RESPOND_QUERY_TASK_COMPLETED_REQUEST__INIT;
     struct temporal_payload value = {0};
     char why[200] = "";
 
+    (void)str_format(why, sizeof why, "%s", t->why);
     r.task_token = t->poll->task_token;
-    if (ask(t, t->poll->query, &value, why)) {
+    if (!*t->why && ask(t, t->poll->query, &value, why)) {
         r.completed_type = TENUM__QUERY_RESULT_TYPE__QUERY_RESULT_TYPE_ANSWERED;
         r.query_result = &value.payloads;
     } else {
@@ -209,7 +215,7 @@ static void schedule(struct task *t)
     Tqueue__TaskQueue queue = TQUEUE__TASK_QUEUE__INIT;
     Tcom__RetryPolicy retry = TCOM__RETRY_POLICY__INIT;
     Google__Protobuf__Duration whole = GOOGLE__PROTOBUF__DURATION__INIT, beat = whole,
-                               first = whole, longest = whole;
+                               first = whole;
     char name[] = TEMPORAL_WORKER_ACTIVITY;
 
     type.name = name;
@@ -219,10 +225,10 @@ static void schedule(struct task *t)
     beat.seconds = w->heartbeat_ms / 1000;
     beat.nanos = (int32_t)(w->heartbeat_ms % 1000 * 1000000);
     first.seconds = 1;
-    longest.seconds = RETRY_MAX_SECONDS;
     retry.initial_interval = &first;
-    retry.backoff_coefficient = 2;
-    retry.maximum_interval = &longest;
+    retry.backoff_coefficient =
+        1; /* only lost runners are retried by it, and the queue counts them */
+    retry.maximum_interval = &first;
     a.activity_id = t->id;
     a.activity_type = &type;
     a.task_queue = &queue;
@@ -326,6 +332,7 @@ static void on_journaled(const struct err *err, void *arg)
 static void say_cancel(struct task *t)
 {
     (void)str_format(t->why, sizeof t->why, "%s", t->decision.cancel_reason);
+    str_cut_bad(t->why);
     if (str_is_empty(t->why))
         (void)str_format(t->why, sizeof t->why, "cancelled in Temporal");
 }
@@ -424,25 +431,50 @@ static bool is_ours(const struct task *t, struct err *err)
     return ours;
 }
 
+/* No signal means anything to this workflow. Who sent one should find that out. */
+static void tell_strange(const struct task *t)
+{
+    const struct workflow_decision *d = &t->decision;
+    char name[80];
+
+    if (d->unknown)
+        log_info("events of unknown kinds in a history", "run", t->id, "events",
+                 log_int(d->unknown));
+    if (!d->signals)
+        return;
+    (void)str_format(name, sizeof name, "%s", d->signal);
+    str_cut_bad(name);
+    log_warn("a signal is not known here, and does nothing", "run", t->id, "signal", name,
+             "signals", log_int(d->signals));
+}
+
+static enum err_code read_task(struct task *t, struct err *err)
+{
+    if (t->cut)
+        return err_set(err, ERR_LIMIT,
+                       "its history has more than %d events or %d pages: terminate the workflow",
+                       EVENTS_MAX, PAGES_MAX);
+    return workflow_decide(t->events, t->count, &t->decision, err);
+}
+
 static void run_task(struct task *t)
 {
     struct err err;
-    enum err_code code = workflow_decide(t->events, t->count, &t->decision, &err);
 
-    if (code) {
+    if (read_task(t, &err)) {
         fail_task(t, &err);
         return;
     }
-    if (t->decision.unknown)
-        log_info("events of unknown kinds in a history", "events", log_int(t->decision.unknown));
-    if (read_input(t, &err)) { /* no retry would help: the workflow ends with words */
+    if (read_input(t, &err))
         (void)str_format(t->why, sizeof t->why, "%s", err.msg);
-        fail_workflow(t);
-    } else if (t->poll->query) {
+    if (t->poll->query) {
         answer_query(t);
+    } else if (*t->why) { /* no retry would help: the workflow ends with words */
+        fail_workflow(t);
     } else if (!is_ours(t, &err)) {
         fail_task(t, &err);
     } else {
+        tell_strange(t);
         log_debug("workflow task", "run", t->id, "step", log_int(t->decision.step), "events",
                   log_int(t->count));
         carry_out(t);
@@ -466,7 +498,8 @@ static void on_page(const ProtobufCMessage *answer, const struct err *err, void 
     }
     m = t->page[t->pages++] = copy_of(answer);
     add_events(t, m->history);
-    if (m->next_page_token.len && t->pages < PAGES_MAX)
+    t->cut |= m->next_page_token.len && t->pages == PAGES_MAX;
+    if (m->next_page_token.len && !t->cut)
         ask_page(t, m->next_page_token);
     else
         run_task(t);
@@ -507,6 +540,14 @@ static void on_task(const ProtobufCMessage *task, void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static void on_trouble(void *arg)
+{
+    const struct temporal_worker *w = arg;
+
+    if (w->ev.trouble && *temporal_poll_trouble(w->poll))
+        w->ev.trouble(w->ev.arg);
+}
+
 struct temporal_worker *temporal_worker_new(struct loop *loop, struct temporal *t,
                                             const struct temporal_worker_options *o,
                                             const struct temporal_worker_events *ev)
@@ -520,11 +561,13 @@ struct temporal_worker *temporal_worker_new(struct loop *loop, struct temporal *
     w->ev = *ev;
     w->poll =
         temporal_poll_new(loop, t, TEMPORAL_POLL_WORKFLOW_TASK, TEMPORAL_WORKER_QUEUE, on_task, w);
+    temporal_poll_on_trouble(w->poll, on_trouble, w);
     return w;
 }
 
 void temporal_worker_start(struct temporal_worker *w)
 {
+    temporal_poll_answers(w->poll);
     temporal_poll_want(w->poll, POLLS);
 }
 

@@ -53,9 +53,25 @@ static void hex_is_two_lower_case_digits_a_byte(void **state)
     assert_string_equal(text, "");
 }
 
+static void a_text_that_was_cut_ends_with_a_whole_letter(void **state)
+{
+    char whole[] = "a\xd0\xb6", cut[] = "a\xd0\xb6\xd0", bad[] = "\xff", none[] = "";
+
+    (void)state;
+    str_cut_bad(whole);
+    assert_string_equal(whole, "a\xd0\xb6");
+    str_cut_bad(cut);
+    assert_string_equal(cut, "a\xd0\xb6");
+    str_cut_bad(bad);
+    assert_string_equal(bad, "");
+    str_cut_bad(none);
+    assert_string_equal(none, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_text_that_was_cut_ends_with_a_whole_letter),
         cmocka_unit_test(hex_is_two_lower_case_digits_a_byte),
         cmocka_unit_test(a_duration_is_a_sum_of_terms),
         cmocka_unit_test(a_slip_finds_the_nearest_word),
