@@ -1,6 +1,7 @@
 """Start and stop cycles with random kills in between. Every run must end completed, its effect must
 have happened at most once, and after each stop nothing may be left of the stack."""
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ os.environ.setdefault("STIGMER_BUILD", "build/san")
 import leaks  # noqa: E402
 from homes import AGENT, Home  # noqa: E402
 from scripted_model import ScriptedModel, call  # noqa: E402
+from temporals import Temporal  # noqa: E402
 
 TURNS = [("", [call("c1", "execute", command="echo one >> effects; sleep 0.2")]),
          ("", [call("c2", "execute", command="echo two >> effects; sleep 0.2")]), ("Done.", [])]
@@ -29,9 +31,9 @@ def descriptors(pid):
 
 
 class Soak:
-    def __init__(self, home, rng, engine):
-        self.home, self.rng, self.engine = home, rng, engine
-        self.runs, self.kills, self.cycles, self.leaks, self.faults = 0, 0, 0, [], []
+    def __init__(self, home, rng, docker, temporal):
+        self.home, self.rng, self.docker, self.temporal = home, rng, docker, temporal
+        self.runs, self.kills, self.cycles, self.lost, self.doubled, self.leaks, self.faults = 0, 0, 0, 0, 0, [], []
         self.mounts = leaks.mounts()
         self.fds = {}  # of the server, at the end of a cycle: at first and at most
 
@@ -51,7 +53,15 @@ class Soak:
                 found.append(("runner", lambda pid=c["pid"]: os.kill(pid, signal.SIGKILL)))
             if c["name"] == "agent-runner" and c.get("containerId"):
                 found.append(("container", lambda i=c["containerId"]: subprocess.run(["docker", "kill", i], capture_output=True)))
+        if self.temporal:
+            found.append(("temporal", self.kill_temporal))
         return found
+
+    def kill_temporal(self):
+        """It is another machine's: somebody there starts it again."""
+        self.temporal.kill()
+        time.sleep(self.rng.random())
+        self.temporal.start()
 
     def kill_one(self):
         victims = self.victims()
@@ -66,7 +76,7 @@ class Soak:
         return name
 
     def start(self):
-        runner = "docker" if self.engine and self.rng.random() < 0.3 else "process"
+        runner = "docker" if self.docker and self.rng.random() < 0.3 else "process"
         r = self.home.stigmer("server", "start", "--runner", runner)
         if r.returncode:
             self.faults.append(f"start: {r.returncode} {r.stderr[-400:]}")
@@ -92,8 +102,10 @@ class Soak:
         effects = path.read_text().split() if path.exists() else []
         if phase != "EXECUTION_COMPLETED":
             self.faults.append(f"{run}: {phase}")
+            self.lost += 1
         if len(effects) != len(set(effects)):
             self.faults.append(f"{run}: effects {effects}")
+            self.doubled += 1
 
     def cycle(self):
         self.start()
@@ -137,17 +149,21 @@ def main():
     p.add_argument("--minutes", type=float, default=20)
     p.add_argument("--cycles", type=int, default=0, help="end after so many, whatever the time")
     p.add_argument("--seed", type=int, default=random.SystemRandom().randint(0, 1 << 30))
+    p.add_argument("--engine", choices=["embedded", "temporal"], default="embedded")
     args = p.parse_args()
-    engine = subprocess.run(["docker", "version"], capture_output=True).returncode == 0
-    print(f"soak: seed {args.seed}, {'with' if engine else 'without'} containers", flush=True)
+    docker = subprocess.run(["docker", "version"], capture_output=True).returncode == 0
+    print(f"soak: seed {args.seed}, engine {args.engine}, {'with' if docker else 'without'} containers", flush=True)
     end = time.monotonic() + args.minutes * 60
-    with ScriptedModel(TURNS) as model, Home(1, name=f"stigmer-soak-{os.getpid()}") as home:
+    with contextlib.ExitStack() as own_temporal, ScriptedModel(TURNS) as model, Home(1, name=f"stigmer-soak-{os.getpid()}") as home:
         with open(f"{home.dir}/config.yaml") as f:
             config = json.load(f)
         config["llm"]["base_url"] = model.url
+        temporal = own_temporal.enter_context(Temporal()) if args.engine == "temporal" else None
+        if temporal:
+            config.update(temporal.settings())
         with open(f"{home.dir}/config.yaml", "w") as f:
             json.dump(config, f)
-        soak = Soak(home, random.Random(args.seed), engine)
+        soak = Soak(home, random.Random(args.seed), docker, temporal)
         own = descriptors(os.getpid())
         while time.monotonic() < end and not (args.cycles and soak.cycles >= args.cycles):
             soak.cycle()
@@ -161,7 +177,8 @@ def main():
                 print(f"soak: {soak.cycles} cycles, {soak.runs} runs, {soak.kills} kills, store {size >> 10} KiB", flush=True)
         if descriptors(os.getpid()) > own + 8:
             soak.leaks.append("descriptors of this program")
-        print(f"{soak.cycles} cycles, {soak.runs} runs, {soak.kills} kills, {len(soak.faults)} faults, leaks = {len(soak.leaks)}")
+        print(f"{soak.cycles} cycles, {soak.runs} runs, {soak.kills} kills, {soak.lost} lost, "
+              f"{soak.doubled} doubled, {len(soak.faults)} faults, leaks = {len(soak.leaks)}")
         return 1 if soak.leaks or soak.faults else 0
 
 
