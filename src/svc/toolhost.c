@@ -309,17 +309,18 @@ static bool on_frame(struct host *h, const struct toolproto_frame *f)
     return h->serial == serial;
 }
 
-static void read_some(struct host *h)
+/* True: there was something, and it is the same host still. */
+static bool read_some(struct host *h)
 {
     OWN_FREE char *chunk = mem_new(CHUNK);
     ssize_t n = recv(h->fd, chunk, CHUNK, MSG_DONTWAIT);
     struct err err = {0};
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (n <= 0) {
         host_died(h, "it ended");
-        return;
+        return false;
     }
     buf_put(&h->in, chunk, (size_t)n);
     for (;;) {
@@ -329,17 +330,28 @@ static void read_some(struct host *h)
 
         if (toolproto_next(h->in.data, h->in.len, TOOLPROTO_REPLY_MAX, &f, &used, &err)) {
             host_died(h, err.msg);
-            return;
+            return false;
         }
         if (!used)
-            return;
+            return true;
         /* Out of the input first: the callback may close this host. */
         buf_put(&frame, f.body, f.len);
         f.body = buf_text(&frame);
         buf_shift(&h->in, used);
         if (!on_frame(h, &f))
-            return;
+            return false;
     }
+}
+
+/* One that reads no more may have said why, or how a call went, before it ended. */
+static void host_deaf(struct host *h)
+{
+    uint64_t serial = h->serial;
+
+    while (read_some(h))
+        ;
+    if (h->serial == serial && h->fd >= 0)
+        host_died(h, "it does not read");
 }
 
 static void on_host(int events, void *arg)
@@ -347,11 +359,11 @@ static void on_host(int events, void *arg)
     struct host *h = arg;
 
     if ((events & LOOP_WRITE) && !write_some(h)) {
-        host_died(h, "it does not read");
+        host_deaf(h);
         return;
     }
     if (events & LOOP_READ)
-        read_some(h);
+        (void)read_some(h);
     want_io(h);
 }
 

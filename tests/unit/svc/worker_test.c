@@ -32,6 +32,7 @@ struct fake {
     int launcher[2];
     struct loop_io *launcher_io;
     bool launcher_dies, launcher_gone; /* it ends when it is asked for the first host; it has */
+    const char *host_says;             /* hosts are opened, say this and end before they read */
     struct worker *worker;
     struct loop_timer *limit;
     char dir[64], address[128];
@@ -331,6 +332,35 @@ static void open_server(struct fake *f)
     rpc_server_listen(f->rpc, fd, RPC_GATE_API);
 }
 
+static void give_host(struct fake *f, uint64_t serial)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    char answer[64];
+    struct iovec iov = {answer, 0};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof control.space};
+    OWN_BUF struct buf frame = {0};
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    toolproto_put(&frame, TOOLPROTO_READY, 0, f->host_says, strlen(f->host_says));
+    assert_int_equal(write(pair[1], frame.data, frame.len), (ssize_t)frame.len);
+    (void)close(pair[1]);
+    (void)str_format(answer, sizeof answer, "opened %" PRIu64, serial);
+    iov.iov_len = strlen(answer);
+    control.head.cmsg_level = SOL_SOCKET;
+    control.head.cmsg_type = SCM_RIGHTS;
+    control.head.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.head), &pair[0], sizeof(int));
+    assert_true(sendmsg(f->launcher[1], &msg, MSG_NOSIGNAL) > 0);
+    (void)close(pair[0]);
+}
+
 static void on_asked(int events, void *arg)
 {
     struct fake *f = arg;
@@ -345,6 +375,10 @@ static void on_asked(int events, void *arg)
         return;
     }
     assert_int_equal(sscanf(text, "open %" SCNu64, &serial), 1);
+    if (f->host_says) {
+        give_host(f, serial);
+        return;
+    }
     (void)str_format(answer, sizeof answer, "failed %" PRIu64 " no sandbox here", serial);
     assert_true(send(f->launcher[1], answer, strlen(answer), MSG_NOSIGNAL) > 0);
 }
@@ -553,6 +587,25 @@ static void a_call_that_finds_no_launcher_is_left_to_the_next(void **state)
     close_fake(&f);
 }
 
+static void why_a_host_could_not_start_is_told_though_it_reads_nothing(void **state)
+{
+    const Exec__ToolFinished *told = NULL;
+    struct fake f;
+
+    (void)state;
+    open_fake(&f, texts, calls);
+    f.host_says = "cannot make its folder: Read-only file system";
+    play(&f);
+    assert_false(f.timed_out);
+    for (size_t i = 0; i < f.count; i++)
+        if (f.journal[i]->kind_case == EXEC__EVENT__KIND_TOOL_FINISHED)
+            told = f.journal[i]->tool_finished;
+    assert_non_null(told);
+    assert_int_equal(told->outcome, EXEC__TOOL_FINISHED__OUTCOME__OUTCOME_ERROR);
+    assert_non_null(strstr(told->text, "Read-only file system"));
+    close_fake(&f);
+}
+
 static void recordings_arrive_before_the_end(void **state)
 {
     struct fake f;
@@ -577,6 +630,7 @@ int main(void)
         cmocka_unit_test(a_drained_worker_parks_its_runs_without_an_end),
         cmocka_unit_test(a_worker_whose_launcher_dies_leaves_its_calls_to_the_next),
         cmocka_unit_test(a_call_that_finds_no_launcher_is_left_to_the_next),
+        cmocka_unit_test(why_a_host_could_not_start_is_told_though_it_reads_nothing),
         cmocka_unit_test(recordings_arrive_before_the_end),
     };
 
