@@ -145,11 +145,12 @@ static enum err_code fold_tool(struct agent *a, const Exec__Event *e, struct err
     return ERR_OK;
 }
 
-/* Told by the runner's clock, which does not jump within a claim. */
+/* Told by the runner's clock, which does not jump within a claim. Notices may be the server's, of a
+ * run that waits. */
 static bool is_runners(const Exec__Event *e)
 {
     return e->kind_case != EXEC__EVENT__KIND_SUBMITTED &&
-           e->kind_case != EXEC__EVENT__KIND_CLAIMED &&
+           e->kind_case != EXEC__EVENT__KIND_CLAIMED && e->kind_case != EXEC__EVENT__KIND_NOTICE &&
            e->kind_case != EXEC__EVENT__KIND_CANCEL_REQUESTED;
 }
 

@@ -104,6 +104,7 @@ static void server_writes(struct sim *s, Exec__Event__KindCase kind)
     Exec__Submitted sub = EXEC__SUBMITTED__INIT;
     Exec__Claimed claim = EXEC__CLAIMED__INIT;
     Exec__CancelRequested cancel = EXEC__CANCEL_REQUESTED__INIT;
+    Exec__Notice notice = EXEC__NOTICE__INIT;
 
     e.seq = s->count + 1;
     e.at_ms = s->now;
@@ -113,6 +114,8 @@ static void server_writes(struct sim *s, Exec__Event__KindCase kind)
         e.submitted = &sub;
     else if (kind == EXEC__EVENT__KIND_CLAIMED)
         e.claimed = &claim;
+    else if (kind == EXEC__EVENT__KIND_NOTICE)
+        e.notice = &notice;
     else
         e.cancel_requested = &cancel;
     store(s, &e);
@@ -585,6 +588,31 @@ static void a_clock_that_is_set_ends_no_run(void **state)
     assert_int_equal(left_after_a_jump(-86400000), 100);
 }
 
+/* The server says why a run waits for a runner: before the first one, and between two. */
+static void the_time_a_notice_tells_of_is_no_work(void **state)
+{
+    static const struct turn turns[] = {{"", "tool_use", {SH("slow", "sleep 9")}}, {0}};
+    struct agent_config c = config(1);
+    struct sim s = {.turns = turns, .now = 1764130000000};
+
+    (void)state;
+    c.max_duration_ms = 500;
+    s.a = agent_new(&c);
+    server_writes(&s, EXEC__EVENT__KIND_SUBMITTED);
+    server_writes(&s, EXEC__EVENT__KIND_NOTICE);
+    s.now += 86400000;
+    server_writes(&s, EXEC__EVENT__KIND_CLAIMED);
+    s.now += 100;
+    server_writes(&s, EXEC__EVENT__KIND_CANCEL_REQUESTED);
+    s.now += 86400000;
+    server_writes(&s, EXEC__EVENT__KIND_NOTICE);
+    s.now += 86400000;
+    server_writes(&s, EXEC__EVENT__KIND_CLAIMED);
+    fold_all(&s);
+    assert_int_equal(agent_deadline_ms(s.a) - s.now, 500);
+    done(&s);
+}
+
 static void an_empty_answer_is_asked_for_once_more(void **state)
 {
     static const struct turn once[] = {
@@ -885,6 +913,7 @@ int main(void)
         cmocka_unit_test(limits_end_the_run_with_their_name),
         cmocka_unit_test(the_time_limit_stops_what_runs),
         cmocka_unit_test(a_clock_that_is_set_ends_no_run),
+        cmocka_unit_test(the_time_a_notice_tells_of_is_no_work),
         cmocka_unit_test(an_empty_answer_is_asked_for_once_more),
         cmocka_unit_test(an_answer_cut_at_the_limit_is_continued_once),
         cmocka_unit_test(a_refusal_fails_with_what_the_model_said),
