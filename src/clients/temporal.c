@@ -202,12 +202,16 @@ static void on_again(void *arg)
 static void attempt(struct temporal_call *c)
 {
     struct temporal *t = c->temporal;
+    int64_t left = c->until_ms - loop_now_ms(t->loop), timeout_ms = c->method->attempt_ms;
 
+    if (c->until_ms > c->started_ms &&
+        left < timeout_ms) /* an attempt is no longer than the call */
+        timeout_ms = left > 1 ? left : 1;
     t->stats.attempts++;
     c->rpc = rpc_client_call(t->rpc, &(struct rpc_call_spec){.path = c->method->path,
                                                              .request = c->request,
                                                              .response = c->method->answer,
-                                                             .timeout_ms = c->method->attempt_ms,
+                                                             .timeout_ms = timeout_ms,
                                                              .on_message = on_message,
                                                              .on_end = on_end,
                                                              .arg = c});

@@ -138,8 +138,7 @@ static void on_deadline(void *arg)
     struct rpc_request *r = arg;
     struct err err;
     if (!r->stream && r->client->last.code)
-        err_set(&err, ERR_TIMEOUT, "deadline exceeded while waiting for %s: %.600s",
-                r->client->address, r->client->last.msg);
+        err_set(&err, ERR_TIMEOUT, "not reached in time: %.900s", r->client->last.msg);
     else
         err_set(&err, ERR_TIMEOUT, "deadline exceeded");
     request_abort(r, &err);
