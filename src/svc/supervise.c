@@ -42,7 +42,7 @@ static void feed(struct supervise *s, enum unit_event ev)
     if (s->unit.state == before)
         return;
     s->since = clock_mark_now();
-    log_info("runner state", "runner", s->name, "state", unit_state_name(s->unit.state));
+    log_info("component state", "component", s->name, "state", unit_state_name(s->unit.state));
     if (s->events.on_change)
         s->events.on_change(s->unit.state, s->events.arg);
 }
@@ -76,7 +76,7 @@ static void on_exited(const struct err *why, void *arg)
         return;
     if (s->unit.state != UNIT_STOPPING) {
         s->last = *why;
-        log_warn("runner ended", "runner", s->name, "why", why->msg);
+        log_warn("component ended", "component", s->name, "why", why->msg);
     }
     s->started = s->attached = false;
     feed(s, UNIT_EXIT);
@@ -90,7 +90,7 @@ static void on_blocked(const struct err *why, void *arg)
     if (s->dead)
         return;
     if (s->unit.state != UNIT_STOPPING && (!s->unit.look_ms || !str_eq(s->last.msg, why->msg)))
-        log_warn("runner cannot run", "runner", s->name, "why", why->msg);
+        log_warn("component cannot run", "component", s->name, "why", why->msg);
     if (s->unit.state != UNIT_STOPPING)
         s->last = *why;
     s->started = s->attached = false;

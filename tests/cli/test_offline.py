@@ -82,7 +82,7 @@ def test_config_set_keeps_comments_and_order(cli, home):
 
 
 @pytest.mark.parametrize("key,value", [("runner.slots", "0"), ("runner.slot", "1"),
-                                       ("engine", "temporal"), ("server.listen", "0.0.0.0:1")])
+                                       ("engine", "temporary"), ("server.listen", "0.0.0.0:1")])
 def test_a_bad_value_leaves_the_file_untouched(cli, home, key, value):
     home.mkdir()
     f = home / "config.yaml"

@@ -43,6 +43,7 @@ struct runner_unit {
     char notice[640], reach[512];
     char env_text[ENV_MAX][ENV_TEXT];
     const char *env[ENV_MAX + 1];
+    const char *argv[3]; /* of a process */
     size_t env_count;
 };
 
@@ -154,8 +155,11 @@ static enum err_code process_backend(struct runner_unit *u, struct runner_backen
                      (long long)config_get_size(u->o.config, CONFIG_RUNNER_MEMORY));
     put(u, "STIGMER_TOOL_MEMORY", memory); /* a container has its own limit */
     put(u, "STIGMER_KEYS_DIR", u->o.keys_folder);
+    u->argv[0] = u->program;
+    u->argv[1] = "launch";
     c = (struct backend_process_config){
-        .program = u->program,
+        .what = "agent-runner",
+        .argv = u->argv,
         .envp = u->env,
         .log_file = u->o.paths->log_runner,
         .log_max_size = config_get_size(u->o.config, CONFIG_SERVER_LOG_MAX_SIZE),

@@ -59,6 +59,7 @@ void logline_parse(struct logline *l, int64_t last_ms)
     static const char key[] = "level=";
     const char *p = l->text + LOGLINE_STAMP;
     size_t left;
+    char letter;
 
     l->level = LOG_INFO;
     l->stamped = read_stamp(l->text, l->len, &l->at_ms);
@@ -70,7 +71,11 @@ void logline_parse(struct logline *l, int64_t last_ms)
     if (left < sizeof key || memcmp(p, key, sizeof key - 1) != 0)
         return;
     p += sizeof key - 1;
-    l->level = *p == 'e' ? LOG_ERROR : *p == 'w' ? LOG_WARN : *p == 'd' ? LOG_DEBUG : LOG_INFO;
+    letter = (char)(*p | 0x20); /* Temporal's are capitals */
+    l->level = letter == 'e'   ? LOG_ERROR
+               : letter == 'w' ? LOG_WARN
+               : letter == 'd' ? LOG_DEBUG
+                               : LOG_INFO;
 }
 
 /* ---- fields -------------------------------------------------------------------------------- */
