@@ -31,6 +31,7 @@ struct temporal_poll {
     bool waiting;
     int64_t wait_ms;
     char trouble[400];
+    bool away; /* the trouble: the server was not there */
     struct temporal_poll_stats stats;
 };
 
@@ -60,6 +61,7 @@ static void failed(struct temporal_poll *p, const struct err *err)
     if (p->wait_ms > WAIT_MAX_MS)
         p->wait_ms = WAIT_MAX_MS;
     p->waiting = true;
+    p->away = err->code == ERR_UNAVAILABLE;
     loop_timer_in(p->again, p->wait_ms / 2 + (int64_t)(chance * (double)p->wait_ms / 2));
     set_trouble(p, err->msg);
 }
@@ -93,6 +95,12 @@ static void on_answer(const ProtobufCMessage *answer, const struct err *err, voi
         p->fn(answer, p->arg);
     }
     fill(p);
+}
+
+void temporal_poll_answers(struct temporal_poll *p)
+{
+    if (p->away)
+        set_trouble(p, "");
 }
 
 static void on_again(void *arg)

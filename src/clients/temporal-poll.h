@@ -29,6 +29,10 @@ void temporal_poll_want(struct temporal_poll *p, unsigned polls);
 const char *temporal_poll_trouble(const struct temporal_poll *p);
 void temporal_poll_on_trouble(struct temporal_poll *p, loop_fn *fn, void *arg);
 
+/* The server is known to answer again: it was away, and a poll without work is open for a minute
+ * before it could tell. */
+void temporal_poll_answers(struct temporal_poll *p);
+
 struct temporal_poll_stats {
     uint64_t polls, tasks, failures; /* answered ones; of those, with a task; failed ones */
     int64_t answered_ms;             /* when one was answered last, the loop's clock; 0: never */

@@ -507,6 +507,14 @@ static void on_task(const ProtobufCMessage *task, void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static void on_trouble(void *arg)
+{
+    const struct temporal_worker *w = arg;
+
+    if (w->ev.trouble && *temporal_poll_trouble(w->poll))
+        w->ev.trouble(w->ev.arg);
+}
+
 struct temporal_worker *temporal_worker_new(struct loop *loop, struct temporal *t,
                                             const struct temporal_worker_options *o,
                                             const struct temporal_worker_events *ev)
@@ -520,12 +528,21 @@ struct temporal_worker *temporal_worker_new(struct loop *loop, struct temporal *
     w->ev = *ev;
     w->poll =
         temporal_poll_new(loop, t, TEMPORAL_POLL_WORKFLOW_TASK, TEMPORAL_WORKER_QUEUE, on_task, w);
+    temporal_poll_on_trouble(w->poll, on_trouble, w);
     return w;
 }
 
 void temporal_worker_start(struct temporal_worker *w)
 {
+    if (!w->poll)
+        return;
+    temporal_poll_answers(w->poll);
     temporal_poll_want(w->poll, POLLS);
+}
+
+void temporal_worker_rest(struct temporal_worker *w)
+{
+    temporal_poll_free(TAKE(w->poll));
 }
 
 void temporal_worker_free(struct temporal_worker *w)
@@ -550,5 +567,5 @@ void temporal_worker_free(struct temporal_worker *w)
 
 const char *temporal_worker_trouble(const struct temporal_worker *w)
 {
-    return temporal_poll_trouble(w->poll);
+    return w->poll ? temporal_poll_trouble(w->poll) : "";
 }

@@ -394,15 +394,13 @@ static void add_source(struct logs *l, const char *component, const char *path)
 int cmd_server_logs_run(struct cli *cli)
 {
     struct logs l = {.cli = cli, .follows = args_bool(&cli->args, "follow", false)};
-    char temporal[PATHS_MAX + 16];
     struct err err = {0};
     int64_t tail;
     int code;
 
-    (void)str_format(temporal, sizeof temporal, "%s/temporal.log", cli->paths.logs);
     add_source(&l, "stigmer-server", cli->paths.log_server);
     add_source(&l, "agent-runner", cli->paths.log_runner);
-    add_source(&l, "temporal", temporal);
+    add_source(&l, "temporal", cli->paths.log_temporal);
     code = read_options(&l, &tail, &err) ? cli_fail(cli, &err) : show(&l, tail);
     if (l.greps)
         regfree(&l.grep);
