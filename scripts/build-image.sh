@@ -20,8 +20,11 @@ aarch64) arch=arm64 ;;
 *) arch=$(uname -m) ;;
 esac
 
+# the label tells `stigmer image ls` and doctor which version is in there
+version=$("$runner" version | sed 's/^agent-runner //')
+config=$(tr -d '\n' < "$here/image/config.json" | sed "s/  */ /g; s/\"ai.stigmer.component\"/\"ai.stigmer.version\": \"$version\", &/")
 printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"stigmer scripts/build-image.sh"}]}' \
-    "$arch" "$(tr -d '\n' < "$here/image/config.json" | sed 's/  */ /g')" "$(sum "$work/layer.tar")" > "$work/config.json"
+    "$arch" "$config" "$(sum "$work/layer.tar")" > "$work/config.json"
 id=$(sum "$work/config.json")
 mv "$work/config.json" "$work/$id.json"
 printf '[{"Config":"%s.json","RepoTags":["%s"],"Layers":["layer.tar"]}]\n' "$id" "$tag" > "$work/manifest.json"

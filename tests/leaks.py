@@ -6,16 +6,41 @@ import subprocess
 
 
 def processes(home):
-    """Everything whose arguments or environment name the home: the stack's own programs, and commands of tools."""
-    found = {}
+    """Everything whose arguments or environment name the home, or that works in it: tools' commands, too."""
+    found, here = {}, os.getpid()
     for p in pathlib.Path("/proc").glob("[0-9]*"):
         try:
+            if (p / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z" or int(p.name) == here:
+                continue
             line = (p / "cmdline").read_bytes()
-            if home.encode() in line + (p / "environ").read_bytes():
+            if home.encode() in line + (p / "environ").read_bytes() + os.fsencode(os.readlink(p / "cwd")):
                 found[int(p.name)] = line.decode(errors="replace").split("\0")
         except OSError:
             pass
     return found
+
+
+def temporary(home):
+    """Files beside the ones that stay: halves of writes, what a crash left."""
+    stay = {"config.yaml", "secret.key", "data", "data/stigmer.db", "data/lock", "data/workspace", "data/logs", "data/run",
+            "data/run/runner", "data/run/start.lock", "data/secrets"}
+    found = set()
+    for root, folders, files in os.walk(home):
+        at = os.path.relpath(root, home)
+        if at in ("data/workspace", "data/logs", "data/secrets"):
+            folders.clear()
+            continue
+        for name in files + folders:
+            path = os.path.normpath(os.path.join(at, name))
+            if path not in stay and not path.startswith(("data/stigmer.db-", "data/stigmer.db.bak", "data/blobs")):
+                found.add(path)
+    return found
+
+
+def mounts():
+    """How many of the machine's mounts are of stigmer."""
+    with open("/proc/self/mountinfo") as f:
+        return sum("stigmer" in line for line in f)
 
 
 def containers(home):

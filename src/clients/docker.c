@@ -34,8 +34,10 @@ struct docker_call {
     void *arg;
     struct dockerlog frames;
     struct ndjson lines;
-    struct err err; /* of the frames, or of a call that could not be made */
-    bool is_ping, is_load, gone_is_fine;
+    struct err err;           /* of the frames, or of a call that could not be made */
+    const char *load_failure; /* of a load or build: how an error among its messages is told */
+    char *removes;            /* owned; of a removal: the container */
+    bool is_ping;
 };
 
 struct docker {
@@ -57,6 +59,7 @@ static void drop(struct docker_call *c)
     if (c->next)
         c->next->prev = c->prev;
     ndjson_done(&c->lines);
+    free(c->removes);
     free(c);
 }
 
@@ -93,8 +96,9 @@ static enum err_code refused(int status, const char *body, struct err *err)
     return code;
 }
 
-/* A load ends with status 200 even when it failed: the error is one of its progress messages. */
-static enum err_code read_load(const char *body, size_t len, struct err *err)
+/* A load or build ends with status 200 even when it failed: the error is one of its progress
+ * messages. */
+static enum err_code read_load(const char *body, size_t len, const char *failure, struct err *err)
 {
     enum err_code code = ERR_OK;
 
@@ -104,8 +108,7 @@ static enum err_code read_load(const char *body, size_t len, struct err *err)
         const char *why = json_string_value(json_object_get(o, "error"));
 
         if (why)
-            code = err_set(err, ERR_CORRUPT,
-                           "the container engine refuses the image archive: %.600s", why);
+            code = err_set(err, ERR_CORRUPT, "the container engine %s: %.600s", failure, why);
         json_decref(o);
         if (!o || at.position <= 0 || (size_t)at.position > len)
             break;
@@ -169,13 +172,14 @@ static enum err_code judge(struct docker_call *c, enum http_failure failure, con
         return not_there(c->d, why, err);
     if (failure)
         return err_set(err, why->code, "the container engine: %.800s", why->msg);
-    if (status == 304 || (status == 404 && c->gone_is_fine))
+    if (status == 304 || (status == 404 && c->removes))
         return ERR_OK;
     if (status < 200 || status > 299)
         return refused(status, body ? body : "", err);
     if (c->is_ping)
         return agree(c->d, http_req_header(c->req, "Api-Version"), err);
-    return c->is_load ? read_load(body ? body : "", body ? len : 0, err) : ERR_OK;
+    return c->load_failure ? read_load(body ? body : "", body ? len : 0, c->load_failure, err)
+                           : ERR_OK;
 }
 
 /* Podman speaks Docker's API; the list of its parts tells. */
@@ -192,6 +196,38 @@ static bool names_podman(const json_t *version)
     return false;
 }
 
+static void on_done(struct http_req *r, enum http_failure failure, const struct err *why,
+                    void *arg);
+
+/* Somebody else is at it: the container is as good as gone, but its name is not free yet. */
+static bool is_being_removed(const struct docker_call *c)
+{
+    size_t len;
+    const char *body = http_req_body(c->req, &len);
+
+    return c->removes && http_req_status(c->req) == 409 && body &&
+           strstr(body, "already in progress");
+}
+
+static void wait_removed(struct docker_call *c)
+{
+    char url[URL_SIZE];
+    OWN_FREE char *name = TAKE(c->removes); /* once; a 404 now says that it is gone */
+    static char gone[] = "";
+
+    (void)str_format(url, sizeof url, "http://docker/v1.%u/containers/%s/wait?condition=removed",
+                     c->d->api, name);
+    c->removes = mem_str(gone);
+    c->req = http_start(c->d->http, &(struct http_spec){.method = "POST",
+                                                        .url = url,
+                                                        .unix_socket = c->d->place.socket,
+                                                        .connect_ms = PING_MS,
+                                                        .first_byte_ms = ANSWER_MS,
+                                                        .body_max = ANSWER_MAX,
+                                                        .on_done = on_done,
+                                                        .arg = c});
+}
+
 static void on_done(struct http_req *r, enum http_failure failure, const struct err *why, void *arg)
 {
     struct docker_call *c = arg;
@@ -201,11 +237,15 @@ static void on_done(struct http_req *r, enum http_failure failure, const struct 
     json_t *answer = NULL;
 
     c->req = r;
+    if (is_being_removed(c)) {
+        wait_removed(c);
+        return;
+    }
     if (judge(c, failure, why, &err)) {
         finish(c, &err, NULL);
         return;
     }
-    body = c->output || c->event || c->is_load ? NULL : http_req_body(r, &len);
+    body = c->output || c->event || c->load_failure ? NULL : http_req_body(r, &len);
     if (body && len)
         answer = json_loadb(body, len, 0, NULL);
     if (c->is_ping)
@@ -279,7 +319,8 @@ struct ask {
     docker_event_fn *event;
     docker_progress_fn *progress;
     void *arg;
-    bool is_ping, is_load, gone_is_fine;
+    const char *load_failure;
+    bool is_ping, removes;
 };
 
 /* A name that is none is told like every other error: later. Until then we ask for nothing. */
@@ -315,8 +356,8 @@ static struct docker_call *ask(struct docker *d, struct ask a)
                               .progress = a.progress,
                               .arg = a.arg,
                               .is_ping = a.is_ping,
-                              .is_load = a.is_load,
-                              .gone_is_fine = a.gone_is_fine};
+                              .load_failure = a.load_failure,
+                              .removes = a.removes ? mem_str(a.name) : NULL};
     if (d->first)
         d->first->prev = c;
     d->first = c;
@@ -406,7 +447,22 @@ struct docker_call *docker_load(struct docker *d, int fd, int64_t len, docker_pr
 {
     return ask(d, (struct ask){.method = "POST",
                                .before = "/images/load?quiet=1",
-                               .is_load = true,
+                               .load_failure = "refuses the image archive",
+                               .fd = fd,
+                               .len = len,
+                               .first_byte_ms = LOAD_MS,
+                               .fn = fn,
+                               .progress = progress,
+                               .arg = arg});
+}
+
+struct docker_call *docker_build(struct docker *d, const char *tag, int fd, int64_t len,
+                                 docker_progress_fn *progress, docker_fn *fn, void *arg)
+{
+    return ask(d, (struct ask){.method = "POST",
+                               .before = "/build?rm=1&forcerm=1&t=",
+                               .name = tag,
+                               .load_failure = "cannot build the image",
                                .fd = fd,
                                .len = len,
                                .first_byte_ms = LOAD_MS,
@@ -428,20 +484,31 @@ static void put_filters(struct buf *path, const json_t *filters)
     }
 }
 
-/* label is "name=value". */
-struct docker_call *docker_list(struct docker *d, const char *label, docker_fn *fn, void *arg)
+/* label is "name=value"; path ends where the filters begin. */
+static struct docker_call *ask_labelled(struct docker *d, const char *path, const char *label,
+                                        docker_fn *fn, void *arg)
 {
     json_t *filters = json_pack("{s:[s]}", "label", label);
-    OWN_BUF struct buf path = {0};
+    OWN_BUF struct buf all = {0};
 
-    buf_puts(&path, "/containers/json?all=1&filters=");
-    put_filters(&path, filters);
+    buf_puts(&all, path);
+    put_filters(&all, filters);
     json_decref(filters);
     return ask(d, (struct ask){.method = "GET",
-                               .before = buf_text(&path),
+                               .before = buf_text(&all),
                                .first_byte_ms = ANSWER_MS,
                                .fn = fn,
                                .arg = arg});
+}
+
+struct docker_call *docker_list(struct docker *d, const char *label, docker_fn *fn, void *arg)
+{
+    return ask_labelled(d, "/containers/json?all=1&filters=", label, fn, arg);
+}
+
+struct docker_call *docker_images(struct docker *d, const char *label, docker_fn *fn, void *arg)
+{
+    return ask_labelled(d, "/images/json?filters=", label, fn, arg);
 }
 
 struct docker_call *docker_events(struct docker *d, const char *container, docker_event_fn *event,
@@ -508,7 +575,7 @@ struct docker_call *docker_remove(struct docker *d, const char *container, docke
                                .before = "/containers/",
                                .name = container,
                                .after = "?force=1&v=1",
-                               .gone_is_fine = true,
+                               .removes = true,
                                .first_byte_ms = ANSWER_MS,
                                .fn = fn,
                                .arg = arg});

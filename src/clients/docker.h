@@ -48,6 +48,14 @@ typedef void docker_progress_fn(int64_t sent, int64_t total, void *arg);
 struct docker_call *docker_load(struct docker *d, int fd, int64_t len, docker_progress_fn *progress,
                                 docker_fn *fn, void *arg);
 
+/* The images with a label ("name=value"). */
+struct docker_call *docker_images(struct docker *d, const char *label, docker_fn *fn, void *arg);
+
+/* Builds from a tar archive with a Dockerfile, as docker_load takes one; tag names the result. What
+ * the Dockerfile builds upon should be local: else the engine may fetch it. Answers nothing. */
+struct docker_call *docker_build(struct docker *d, const char *tag, int fd, int64_t len,
+                                 docker_progress_fn *progress, docker_fn *fn, void *arg);
+
 struct docker_call *docker_list(struct docker *d, const char *label, docker_fn *fn, void *arg);
 struct docker_call *docker_inspect(struct docker *d, const char *container, docker_fn *fn,
                                    void *arg);

@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-/* 0: it is gone, or a zombie. */
+/* 0: it is gone, or a zombie with no thread left. */
 unsigned long long proc_started(pid_t pid);
 
 #endif

@@ -10,6 +10,7 @@
 #include "platform/loop.h"
 #include "platform/rpc-server.h"
 #include "platform/store.h"
+#include "svc/api.h"
 #include "svc/engine.h"
 #include "svc/journal.h"
 
@@ -31,11 +32,13 @@ struct api_op_hooks {
 };
 
 struct api {
-    struct loop *loop;        /* borrowed */
-    struct store *store;      /* borrowed */
-    struct journal *journal;  /* borrowed */
-    struct engine *engine;    /* borrowed */
-    const char *home;         /* borrowed; of this installation */
+    struct loop *loop;                  /* borrowed */
+    struct store *store;                /* borrowed */
+    struct journal *journal;            /* borrowed */
+    struct engine *engine;              /* borrowed */
+    const char *home;                   /* borrowed; of this installation */
+    api_session_fn *on_session_deleted; /* NULL: nobody wants to hear it */
+    void *session_arg;
     struct sub *subs;         /* owned: open subscriptions (api-subscribe.c) */
     char actor[API_OP_ACTOR]; /* the last caller's name, so that no user is looked up twice */
     uid_t actor_uid;

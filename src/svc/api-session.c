@@ -32,7 +32,13 @@ static enum err_code prepare(sqlite3 *db, struct api_op *op, const struct resour
     return ERR_OK;
 }
 
-static const struct api_op_hooks hooks = {.prepare = prepare};
+static void committed(struct api_op *op)
+{
+    if (op->verb == API_DELETE && op->api->on_session_deleted)
+        op->api->on_session_deleted(op->id, op->api->session_arg);
+}
+
+static const struct api_op_hooks hooks = {.prepare = prepare, .committed = committed};
 
 static void create(struct rpc_call *call, const ProtobufCMessage *m, void *arg)
 {

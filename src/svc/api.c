@@ -18,6 +18,12 @@ struct api *api_new(struct loop *loop, struct store *store, struct journal *jour
     return a;
 }
 
+void api_on_session_deleted(struct api *a, api_session_fn *fn, void *arg)
+{
+    a->on_session_deleted = fn;
+    a->session_arg = arg;
+}
+
 void api_free(struct api *a)
 {
     if (!a)

@@ -19,6 +19,10 @@ struct journal;
 /* home: of this installation; borrowed, as the rest. */
 struct api *api_new(struct loop *loop, struct store *store, struct journal *journal,
                     struct engine *engine, const char *home);
+
+/* fn hears of each session that was deleted, after the commit; NULL: nobody. */
+typedef void api_session_fn(const char *session_id, void *arg);
+void api_on_session_deleted(struct api *api, api_session_fn *fn, void *arg);
 void api_free(struct api *api); /* ends open subscriptions without an answer */
 void api_add(struct rpc_server *s, struct api *api);
 

@@ -8,7 +8,6 @@
 #include "base/str.h"
 
 #define LABEL_DIGEST "ai.stigmer.digest"
-#define LABEL_COMPONENT "ai.stigmer.component"
 #define MOUNTED_RUNNER "/.stigmer/agent-runner"
 #define TMP_OPTIONS "rw,exec,nosuid,nodev,mode=1777,size=%lld"
 #define API_START_INTERVAL 44 /* Docker 25: asks more often until it is healthy */
@@ -81,7 +80,8 @@ static bool is_foreign(const json_t *image)
 {
     const json_t *labels = json_object_get(json_object_get(image, "Config"), "Labels");
 
-    return !str_eq(json_string_value(json_object_get(labels, LABEL_COMPONENT)), "agent-runner");
+    return !str_eq(json_string_value(json_object_get(labels, CONTAINER_SPEC_LABEL_COMPONENT)),
+                   CONTAINER_SPEC_COMPONENT_RUNNER);
 }
 
 /* In an image that is not ours nothing of its start counts but its files. */
@@ -128,9 +128,10 @@ json_t *container_spec_body(const struct container_spec *s, const json_t *image)
     for (size_t i = 0; s->env[i]; i++)
         json_array_append_new(env, json_string(s->env[i]));
     body = json_pack("{s:s,s:o,s:{s:s,s:s,s:s,s:s,s:s},s:o}", "Image", s->image, "Env", env,
-                     "Labels", CONTAINER_SPEC_LABEL_HOME, s->home, LABEL_COMPONENT, "agent-runner",
-                     "ai.stigmer.version", STIGMER_VERSION, "ai.stigmer.image", id ? id : "",
-                     "ai.stigmer.keys", s->keys_mark, "HostConfig", host_config(s, foreign));
+                     "Labels", CONTAINER_SPEC_LABEL_HOME, s->home, CONTAINER_SPEC_LABEL_COMPONENT,
+                     CONTAINER_SPEC_COMPONENT_RUNNER, CONTAINER_SPEC_LABEL_VERSION, STIGMER_VERSION,
+                     "ai.stigmer.image", id ? id : "", "ai.stigmer.keys", s->keys_mark,
+                     "HostConfig", host_config(s, foreign));
     if (foreign)
         start_mounted_runner(body);
     if (!s->is_podman)

@@ -23,6 +23,12 @@
 #define CONTAINER_SPEC_DIGEST 65 /* hex of SHA-256 */
 #define CONTAINER_SPEC_LABEL_HOME "ai.stigmer.home"
 #define CONTAINER_SPEC_LABEL_SESSION "ai.stigmer.session" /* of a session's own container */
+#define CONTAINER_SPEC_LABEL_VERSION "ai.stigmer.version"
+#define CONTAINER_SPEC_LABEL_BASE "ai.stigmer.base" /* of an image: what it was built from */
+
+/* An image with this label has the runner in it and is started as it is. */
+#define CONTAINER_SPEC_LABEL_COMPONENT "ai.stigmer.component"
+#define CONTAINER_SPEC_COMPONENT_RUNNER "agent-runner"
 
 struct container_spec {
     const char *image, *network; /* as the settings say */

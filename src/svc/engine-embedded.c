@@ -11,6 +11,8 @@
 #include "base/str.h"
 #include "base/ulid.h"
 
+enum { LAST_CHANCE = 30 }; /* part of a lease */
+
 enum item_state { ITEM_QUEUED, ITEM_OFFERED, ITEM_ASSIGNED, ITEM_CLAIMED, ITEM_CLOSING };
 
 /* An execution that has not ended. */
@@ -25,6 +27,7 @@ struct item {
     enum item_state state;
     uint64_t epoch;
     int64_t deadline; /* of the lease, or of the claim that must follow an assignment */
+    bool warned;      /* the deadline has passed once */
     unsigned lost;
 };
 
@@ -36,6 +39,8 @@ struct engine_embedded_runner {
     char *folder;                        /* owned; that session's; NULL: none is known */
     bool host_paths;
     unsigned slots, used;
+    int64_t heard_ms; /* its last word */
+    bool silent;      /* told */
     struct engine_embedded_runner_ops ops;
     void *arg;
 };
@@ -52,6 +57,8 @@ struct engine_embedded {
     struct engine_embedded_runner *runners;
     engine_embedded_need_fn *on_need;
     void *need_arg;
+    engine_embedded_silent_fn *on_silent;
+    void *silent_arg;
     struct engine_embedded_dispatch dispatch; /* .offer NULL: attached runners are given work */
     struct loop_timer *timer;                 /* the next deadline */
     bool pumping, pump_again;
@@ -354,6 +361,22 @@ static void lose_claim(struct item *it)
         queue_again(it);
 }
 
+/* Its stream is open and it says nothing: stopped, or at a loss. Told once. */
+static void check_silence(struct item *it, int64_t now)
+{
+    struct engine_embedded_runner *r = it->runner;
+    struct engine_embedded *e = it->engine;
+
+    if (!r || r->silent || it->state == ITEM_QUEUED ||
+        now - r->heard_ms < e->config.lease_ms - e->config.heartbeat_ms)
+        return;
+    r->silent = true;
+    log_error("runner is attached and does not answer", "runner", r->id, "silent_ms",
+              log_int(now - r->heard_ms));
+    if (e->on_silent)
+        e->on_silent(r->session, e->silent_arg);
+}
+
 static void lose(struct item *it)
 {
     if (it->state == ITEM_CLAIMED) {
@@ -368,6 +391,19 @@ static void lose(struct item *it)
     }
 }
 
+/* This process may have been stopped, or the machine: what its runners have said meanwhile is read
+ * before anything is held against them. */
+static bool is_overdue(struct item *it, int64_t now)
+{
+    if (it->deadline > now)
+        return false;
+    if (it->warned || it->state == ITEM_QUEUED)
+        return true;
+    it->warned = true;
+    it->deadline = now + it->engine->config.lease_ms / LAST_CHANCE;
+    return false;
+}
+
 static void on_timer(void *arg)
 {
     struct engine_embedded *e = arg;
@@ -376,8 +412,10 @@ static void on_timer(void *arg)
 
     while (it) {
         struct item *next = it->next; /* losing frees nothing at once */
-        if (it->deadline <= now)
+        if (is_overdue(it, now)) {
+            check_silence(it, now);
             lose(it);
+        }
         it = next;
     }
     pump(e);
@@ -425,6 +463,7 @@ static struct engine_embedded_runner *free_runner(struct engine_embedded *e, con
 static void give(struct item *it, struct engine_embedded_runner *r)
 {
     it->state = ITEM_ASSIGNED;
+    it->warned = false;
     it->runner = r;
     r->used++;
     set_owned(&it->runner_id, r->id);
@@ -632,6 +671,7 @@ static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
         r->used++;
     }
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
+    it->warned = false;
     if (it->cancel_by)
         r->ops.cancel(it->id, it->cancel_reason, r->arg);
     return true;
@@ -659,6 +699,7 @@ engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigne
         r->folder = folder_of(e, r->session);
     }
     r->host_paths = reach && reach->host_paths;
+    r->heard_ms = loop_now_ms(e->loop);
     r->slots = slots;
     r->ops = *runner_ops;
     r->arg = arg;
@@ -707,8 +748,11 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
                                void (*on_lost)(const char *execution_id, void *arg),
                                void (*on_cancel)(const char *execution_id, void *arg), void *arg)
 {
-    int64_t until = loop_now_ms(e->loop) + e->config.lease_ms;
+    int64_t now = loop_now_ms(e->loop), until = now + e->config.lease_ms;
 
+    for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
+        if (str_eq(r->id, runner_id))
+            r->heard_ms = now;
     for (size_t i = 0; i < held_count; i++) {
         struct item *it = find(e, held[i].execution_id);
         if (!it || it->epoch != held[i].epoch || it->state != ITEM_CLAIMED ||
@@ -717,6 +761,7 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
             continue;
         }
         it->deadline = until;
+        it->warned = false;
         if (it->cancel_by)
             on_cancel(it->id, arg);
     }
@@ -765,6 +810,8 @@ enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *r
         return err_set(err, ERR_CONFLICT, "execution '%.80s' is not assigned to runner '%.80s'",
                        execution_id, runner_id);
     it->deadline = INT64_MAX; /* while the claim is being written */
+    if (it->runner)
+        it->runner->heard_ms = loop_now_ms(e->loop);
     return ERR_OK;
 }
 
@@ -775,6 +822,7 @@ void engine_embedded_claimed(struct engine_embedded *e, const char *execution_id
     if (!it)
         return;
     it->state = ITEM_CLAIMED;
+    it->warned = false;
     it->epoch = epoch;
     it->deadline = loop_now_ms(e->loop) + (it->runner ? e->config.lease_ms : e->config.reattach_ms);
     if (it->cancel_by && it->runner)
@@ -810,6 +858,8 @@ void engine_embedded_progress(struct engine_embedded *e, const char *execution_i
 
     if (!it)
         return;
+    if (it->runner)
+        it->runner->heard_ms = loop_now_ms(e->loop);
     if (step)
         it->lost = 0;
     if (!ended)
@@ -817,6 +867,12 @@ void engine_embedded_progress(struct engine_embedded *e, const char *execution_i
     drop_item(it, NULL);
     check_drained(e);
     pump(e);
+}
+
+void engine_embedded_on_silent(struct engine_embedded *e, engine_embedded_silent_fn *fn, void *arg)
+{
+    e->on_silent = fn;
+    e->silent_arg = arg;
 }
 
 unsigned engine_embedded_runners(const struct engine_embedded *e, const char *session)

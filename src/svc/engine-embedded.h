@@ -107,6 +107,11 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
                                void (*on_lost)(const char *execution_id, void *arg),
                                void (*on_cancel)(const char *execution_id, void *arg), void *arg);
 
+/* A runner is attached and has let a lease run out without a word of any kind: it is not
+ * going to do any. session: as in reach, or NULL. The caller ends it. */
+typedef void engine_embedded_silent_fn(const char *session, void *arg);
+void engine_embedded_on_silent(struct engine_embedded *e, engine_embedded_silent_fn *fn, void *arg);
+
 /* May this runner claim it? ERR_CONFLICT when it is not assigned to it. After the claim's commit
  * call claimed, or unclaimed when it failed. */
 MUST_CHECK enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *runner_id,

@@ -17,6 +17,7 @@ struct supervise {
     struct supervise_events events;
     struct err last; /* why it last ended */
     struct clock_mark since;
+    bool hung;              /* killed for that */
     bool started, attached; /* both make it ready: a runner that was found again attaches early */
     bool dead;              /* freed inside a callback; memory stays until the turn ends */
 };
@@ -76,8 +77,11 @@ static void on_exited(const struct err *why, void *arg)
         return;
     if (s->unit.state != UNIT_STOPPING) {
         s->last = *why;
-        log_warn("component ended", "component", s->name, "why", why->msg);
+        if (s->hung)
+            err_set(&s->last, ERR_OK, "it did not answer any more and was killed");
+        log_warn("component ended", "component", s->name, "why", s->last.msg);
     }
+    s->hung = false;
     s->started = s->attached = false;
     feed(s, UNIT_EXIT);
 }
@@ -154,6 +158,14 @@ void supervise_ready(struct supervise *s)
 {
     s->attached = true;
     check_ready(s);
+}
+
+void supervise_hung(struct supervise *s)
+{
+    if (s->unit.state != UNIT_UP || s->hung || !str_is_empty(s->backend->ops->trouble(s->backend)))
+        return;
+    s->hung = true;
+    s->backend->ops->kill(s->backend);
 }
 
 void supervise_report(const struct supervise *s, struct supervise_report *ret)

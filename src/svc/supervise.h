@@ -37,6 +37,9 @@ struct supervise *supervise_new(struct loop *loop, const char *name,
 void supervise_start(struct supervise *s);
 void supervise_stop(struct supervise *s, int64_t grace_ms);
 void supervise_ready(struct supervise *s);
+/* It runs and does not answer: it is killed, and started again. One that is known to stand still (a
+ * paused container) is left as it is. */
+void supervise_hung(struct supervise *s);
 void supervise_report(const struct supervise *s, struct supervise_report *ret);
 struct runner_backend *supervise_backend(struct supervise *s);
 void supervise_free(struct supervise *s); /* ends what still runs; fine from inside a callback */

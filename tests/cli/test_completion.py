@@ -29,6 +29,8 @@ def test_commands_options_and_values_are_offered(offered):
     assert offered("-q", "server", "logs", "--level", "w") == ["warn"]
     assert set(offered("get", "")) == {"agents", "instances", "sessions", "executions"}
     assert "llm.provider" in offered("config", "set", "llm.") and offered("config", "set", "llm.provider", "oll") == ["ollama"]
+    assert set(offered("image", "")) == {"load", "ls", "build"} and set(offered("session", "")) == {"ls", "show", "rm"}
+    assert {"--from", "--tag"} <= set(offered("image", "build", "--")) and "--older-than" in offered("prune", "--ol")
     assert offered("completion", "") == ["bash", "zsh", "fish"]
     assert offered("ps", "-o", "j") == ["json", "jsonl"]
     assert offered("run", "--message", "") == offered("nonsense", "x", "") == []

@@ -5,7 +5,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def ids(page):
@@ -18,11 +18,12 @@ def test_links_lead_somewhere(page):
         assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
-def test_tests_named_in_the_table_of_defects_exist():
-    table = ROOT / "docs/original-defects.md"
+@pytest.mark.parametrize("page", ["original-defects.md", "faults.md"])
+def test_tests_named_in_the_tables_of_defects_and_faults_exist(page):
+    table = ROOT / "docs" / page
     rows = [line for line in table.read_text().splitlines()
-            if line.startswith("|") and not line.startswith(("|--", "| there", "| # "))]
-    assert len(rows) > 35
+            if line.startswith("|") and not line.startswith(("|--", "| there", "| # ", "| fault"))]
+    assert len(rows) > 30
     for row in rows:
         named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", row)
         assert named, row
@@ -52,6 +53,35 @@ def test_commands_in_the_documents_exist(page, cli):
         assert help_text or words == [], line
         for option in options:
             assert re.search(rf"(^|[\s,]){re.escape(option)}\b", help_text, re.M), (line, option)
+
+
+PATH = r"(?:(?:docs|examples|image|scripts|tests|tools)/[\w./-]*\w)"
+MADE = {"image/rootfs.tar", "image/.env"}  # by the commands around them
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_scripts_and_files_that_commands_name_are_there(page):
+    for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S):
+        for path in re.findall(rf"(?<![\w/.-])(?:\./)?({PATH})", block):
+            assert path in MADE or (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_options_of_scripts_are_taken(page):
+    for script, rest in re.findall(r"(?<![\w.])((?:scripts|tools)/[\w-]+\.sh)([^\n#`;]*)", page.read_text()):
+        for option in re.findall(r"(?<=\s)(--[a-z-]+)", rest):
+            assert option in (ROOT / script).read_text(), (script, option)
+
+
+def test_targets_and_settings_that_development_names_exist():
+    text = (ROOT / "docs/development.md").read_text()
+    for name in re.findall(r"meson test -C build/san ([\w-]+)", text) + re.findall(r"tests/unit/([\w-]+)_test\b", text):
+        assert f"['{name}'," in (ROOT / "tests/unit/meson.build").read_text(), name
+    for name in re.findall(r"tests/fuzz/(\w+)_fuzz\b", text):
+        assert (ROOT / f"tests/fuzz/{name}_fuzz.c").exists(), name
+    for stages in re.findall(r'STIGMER_CHECK_ONLY="?([a-z ]+?)"? scripts', text):
+        for stage in stages.split():
+            assert re.search(rf"^ *(?:one|py_tests) {stage} ", (ROOT / "scripts/check.sh").read_text(), re.M), stage
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)

@@ -35,11 +35,14 @@ def call(tool_id, command):
 FIXTURES = {"fixtures": [
     {"match": {"toolCallId": "c_write"}, "response": {"content": "It is written."}},
     {"match": {"toolCallId": "c_gate"}, "response": {"content": "The gate opened."}},
+    {"match": {"toolCallId": "c_tools"}, "response": {"content": "Both work."}},
     # Ollama's calls carry no ids: there the result tells them apart
     {"match": {"toolResultContains": "exit code 0"}, "response": {"content": "It is written."}},
     {"match": {"userMessage": "write-it"}, "response": call("c_write", "echo hello > out.txt")},
     {"match": {"userMessage": "wait-at-gate"},
      "response": call("c_gate", "echo begun >> count; i=0; while [ ! -e go ] && [ $i -lt 600 ]; do i=$((i+1)); sleep 0.1; done")},
+    {"match": {"userMessage": "use-git-and-python"},
+     "response": call("c_tools", "git init -q r && git -C r status > out.txt && python3 -c 'print(6 * 7)' >> out.txt")},
     {"match": {"toolCallId": "c_show"}, "response": {"content": "Shown."}},
     {"match": {"userMessage": "show-it"},
      "response": call("c_show", "env; for n in 0 1 2 3 4 5 6 7; do eval echo \"\\$SECRET_$n\"; done; echo $SECRET_0$SECRET_1")},
@@ -135,6 +138,15 @@ class Home:
 def home(model):
     with Home(model) as h:
         yield h
+
+
+def gone(pid):
+    """Ended, whether anybody has asked how or not."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def until(wanted, seconds=60):

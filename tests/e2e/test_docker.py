@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from homes import PREFIX, Home, begun, last, started, workspace_of
+from homes import PREFIX, Home, begun, last, started, until, workspace_of
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 IMAGE = "stigmer-agent-runner:local"
@@ -204,6 +204,52 @@ def test_stop_removes_the_container_that_a_crash_left(boxed, name):
     assert not os.path.exists(f"{boxed.dir}/data/agent-runner-container.id")
 
 
+@pytest.mark.parametrize("how", ["missing", "garbage", "another's"])
+def test_an_id_file_that_is_wrong_misleads_nobody(boxed, name, how):
+    boxed.up()
+    before, other = container_of(boxed), f"{name}-other"
+    path = pathlib.Path(boxed.dir, "data/agent-runner-container.id")
+    events = boxed.follow(boxed.begin("wait-at-gate"))  # with work the server does not end before it is killed
+    started(events, "execute")
+    docker("create", "--name", other, IMAGE)
+    try:
+        path.unlink()
+        if how != "missing":
+            path.write_text("\0../../x\n" if how == "garbage" else inspect(other)["Id"] + "\n")
+        kill_all(boxed)
+        boxed.ok("server", "start")
+        assert container_of(boxed) == before == path.read_text().strip()
+        path.write_text(inspect(other)["Id"] + "\n")
+        kill_all(boxed)
+        boxed.ok("server", "stop")  # what carries our label goes, whatever the file says
+        assert not exists(name) and exists(other)
+    finally:
+        events.kill()
+        events.wait()
+        docker("rm", "-f", other)
+
+
+def test_an_image_that_is_removed_under_its_container_is_loaded_again(boxed, name):
+    boxed.up()
+    before = container_of(boxed)
+    docker("rmi", "-f", IMAGE, check=False)
+    assert boxed.ok("run", "worker", "-m", "write-it").strip() == "It is written."
+    docker("rm", "-f", name)
+    until(lambda: (c := boxed.look("agent-runner")) and c["restarts"] and c["state"] == "ready")
+    assert container_of(boxed) != before
+    assert boxed.ok("run", "worker", "-m", "write-it").strip() == "It is written."
+
+
+@pytest.mark.parametrize("network", ["bridge", "none"])
+def test_the_api_needs_no_network(model, name, network):
+    """The runner attaches by the mounted socket; on a bridge this machine has a name."""
+    with Home(model, kind="docker", name=name, network=network) as h:
+        h.up()
+        assert h.component("agent-runner")["network"] == network
+        hosts = docker("exec", name, "/bin/busybox", "cat", "/etc/hosts")
+        assert ("host.docker.internal" in hosts) == (network == "bridge")
+
+
 def test_another_key_means_another_container(boxed, name):
     """A container that was left has read the old key already."""
     boxed.up()
@@ -386,7 +432,7 @@ def test_the_image_is_small_and_its_two_recipes_agree(tmp_path):
     assert layer == hashlib.sha256((tmp_path / "rootfs.tar").read_bytes()).hexdigest()
     shutil.copy(REPO / "image/Dockerfile", tmp_path)
     tag = f"stigmer-test-built:{os.urandom(4).hex()}"
-    docker("build", "-t", tag, str(tmp_path))
+    docker("build", "-t", tag, "--build-arg", f"VERSION={ours['Config']['Labels']['ai.stigmer.version']}", str(tmp_path))
     try:
         built = json.loads(docker("image", "inspect", tag))[0]["Config"]
         for key in ("Env", "Entrypoint", "Cmd", "WorkingDir", "StopSignal", "Healthcheck", "Labels"):

@@ -320,6 +320,19 @@ def test_a_start_on_a_full_disk_says_so(small_disk):
     assert str(h.disk) in r.stderr
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting takes root")
+def test_a_setting_on_a_full_disk_is_refused_and_the_file_is_as_it_was(small_disk):
+    h = small_disk
+    before = (h.disk / "config.yaml").read_bytes()
+    fill(h.disk / "filler")
+    r = h.stigmer("config", "set", "runner.name", "x" * 60)
+    assert r.returncode == 1 and "space" in r.stderr and str(h.disk) in r.stderr, r.stderr
+    assert (h.disk / "config.yaml").read_bytes() == before
+    assert sorted(p.name for p in h.disk.iterdir()) == ["config.yaml", "filler"]  # no half of a file is left
+    (h.disk / "filler").unlink()
+    h.ok("config", "set", "runner.name", "x" * 60)
+
+
 def test_a_port_of_another_program_is_told_by_doctor_too(home):
     with socket.socket() as s:
         s.bind(("127.0.0.1", home.port))

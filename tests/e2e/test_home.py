@@ -9,20 +9,12 @@ import subprocess
 
 import pytest
 
-from homes import Home, last, started, until, workspace_of
+from homes import Home, gone, last, started, until, workspace_of
 
 
 def pids(home):
     with open(f"{home.dir}/data/run/server.pid") as f:
         return [int(line.split()[1]) for line in f]
-
-
-def gone(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def log_of(home):

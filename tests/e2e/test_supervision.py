@@ -8,21 +8,13 @@ import time
 
 import pytest
 
-from homes import started, workspace_of
+from homes import gone, started, workspace_of
 
 
 def pids(home):
     """Of keeper and server."""
     with open(f"{home.dir}/data/run/server.pid") as f:
         return [int(line.split()[1]) for line in f]
-
-
-def gone(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def wait_gone(pid):

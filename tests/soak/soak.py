@@ -32,6 +32,8 @@ class Soak:
     def __init__(self, home, rng, engine):
         self.home, self.rng, self.engine = home, rng, engine
         self.runs, self.kills, self.cycles, self.leaks, self.faults = 0, 0, 0, [], []
+        self.mounts = leaks.mounts()
+        self.fds = {}  # of the server, at the end of a cycle: at first and at most
 
     def victims(self):
         """What may be killed now: (name, how)."""
@@ -108,14 +110,26 @@ class Soak:
             self.kill_one()
         for run in ids:
             self.check_run(run)
+        self.count_descriptors()
         r = self.home.stigmer("server", "stop", "--grace", "2s", *(["--force"] if self.rng.random() < 0.2 else []))
         if r.returncode:
             self.faults.append(f"stop: {r.returncode} {r.stderr[-400:]}")
         self.cycles += 1
 
+    def count_descriptors(self):
+        """A server that has been through a cycle has about as many as any other has."""
+        text = self.home.stigmer("server", "status", "-o", "json").stdout
+        for c in json.loads(text)["components"] if text else []:
+            n = descriptors(c["pid"]) if c.get("pid") else 0
+            if n > self.fds.setdefault(c["name"], n) + 32:
+                self.leaks.append(f"cycle {self.cycles}: {c['name']} has {n} descriptors, {self.fds[c['name']]} at first")
+
     def count_leaks(self):
-        for what, found in leaks.left(self.home.dir).items():
-            self.leaks.append(f"cycle {self.cycles}: {what}: {found}")
+        left = {**leaks.left(self.home.dir), "files": sorted(leaks.temporary(self.home.dir)),
+                "mounts": ["more"] if leaks.mounts() > self.mounts else []}
+        for what, found in left.items():
+            if found:
+                self.leaks.append(f"cycle {self.cycles}: {what}: {found}")
 
 
 def main():

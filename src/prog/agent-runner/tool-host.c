@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -36,15 +37,28 @@ struct host {
     char tmp[PATH_MAX];
 };
 
+/* Whether root here is somebody else outside: the person, where Podman runs without root. */
+static bool is_rootless(void)
+{
+    OWN_FD int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+    char text[128];
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    unsigned inside, outside;
+
+    text[n > 0 ? n : 0] = '\0';
+    return sscanf(text, "%u %u", &inside, &outside) == 2 && inside == 0 && outside != 0;
+}
+
 /* Who this session's files belong to: the owner of the workspaces' folder, never root; but the
- * owner of a person's own folder even then, without any of root's capabilities. */
+ * owner of a person's own folder even then, and who is root only here, without any of root's
+ * capabilities. */
 static void choose_user(struct host *h, const struct stat *workspaces)
 {
     h->uid = geteuid();
     h->gid = getegid();
     if (h->uid != 0)
         return;
-    if (h->is_own) {
+    if (h->is_own || (h->in_container && is_rootless())) {
         h->uid = workspaces->st_uid;
         h->gid = workspaces->st_gid;
         return;

@@ -1,26 +1,15 @@
 #include "prog/stigmer-server/cleanup.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/own.h"
 #include "base/str.h"
 #include "prog/stigmer-server/engine-ask.h"
+#include "prog/stigmer-server/home-lock.h"
 #include "svc/keys.h"
-
-/* True when no server holds this home (the store's lock is free or was never made). */
-static bool is_free(const struct paths *paths, int *ret_lock)
-{
-    char path[PATHS_MAX + 8];
-
-    (void)str_format(path, sizeof path, "%s/lock", paths->data);
-    *ret_lock = open(path, O_RDWR | O_CLOEXEC);
-    return *ret_lock < 0 || flock(*ret_lock, LOCK_EX | LOCK_NB) == 0;
-}
 
 /* The id files of sessions' own containers (runner-unit.c). */
 static void remove_session_files(const struct paths *paths)
@@ -63,7 +52,7 @@ int cleanup_main(const struct paths *paths)
     OWN_FD int lock = -1;
     int code;
 
-    if (!is_free(paths, &lock)) {
+    if (!home_lock_take(paths, &lock)) {
         fprintf(stderr, "stigmer-server: error: '%s' is in use by a running server\n", paths->home);
         return EXIT_CONFLICT;
     }

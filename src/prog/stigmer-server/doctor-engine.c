@@ -10,43 +10,42 @@
 #include "prog/stigmer-server/engine-ask.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "svc/backend-docker.h"
+#include "svc/container-spec.h"
 
 static const char *wanted(const struct doctor *d)
 {
     return config_get_str(&d->config, CONFIG_RUNNER_KIND);
 }
 
-/* Our image as it was installed; "" when there is no archive. */
-static void installed_id(char *ret, size_t size)
+/* One that `stigmer image build` made keeps the runner of that day. */
+static bool is_of_another_version(const json_t *image, char hint[240])
 {
-    char archive[PATHS_MAX], path[PATHS_MAX + 8];
-    FILE *f = NULL;
+    const json_t *labels = json_object_get(json_object_get(image, "Config"), "Labels");
+    const char *version = json_string_value(json_object_get(labels, CONTAINER_SPEC_LABEL_VERSION));
+    const char *base = json_string_value(json_object_get(labels, CONTAINER_SPEC_LABEL_BASE));
 
-    *ret = '\0';
-    if (runner_unit_archive(archive, NULL) == ERR_OK &&
-        str_format(path, sizeof path, "%s.id", archive))
-        f = fopen(path, "re");
-    if (f && fgets(ret, (int)size, f))
-        ret[strcspn(ret, "\n")] = '\0';
-    if (f)
-        (void)fclose(f);
+    (void)str_format(hint, 240, "stigmer image build --from %.150s", base ? base : "IMAGE");
+    return !str_is_empty(base) && !str_eq(version, STIGMER_VERSION);
 }
 
 static void check_image(struct doctor *d, const char *runtime, const char *id)
 {
     const char *image = config_get_str(&d->config, CONFIG_RUNNER_IMAGE), *have;
     bool ours = str_eq(image, BACKEND_DOCKER_IMAGE);
-    char own[96];
+    char own[RUNNER_UNIT_IMAGE_ID], hint[240];
     json_t *there;
     struct err err;
 
-    installed_id(own, sizeof own);
+    runner_unit_archive_id(own);
     if (engine_ask_image(runtime, image, &there, &err)) {
         doctor_say(d, id, DOCTOR_FAIL, err.hint, "%s", err.msg);
         return;
     }
     have = json_string_value(json_object_get(there, "Id"));
-    if (there && (!ours || !*own || str_eq(have, own)))
+    if (there && is_of_another_version(there, hint))
+        doctor_say(d, id, DOCTOR_WARN, hint, "the runner in %s is not of this version, %s", image,
+                   STIGMER_VERSION);
+    else if (there && (!ours || !*own || str_eq(have, own)))
         doctor_say(d, id, DOCTOR_OK, "", "%s %.19s", image, have ? have : "");
     else if (ours && *own)
         doctor_say(d, id, DOCTOR_OK, "", "%s %s; the installed one is loaded at the start", image,

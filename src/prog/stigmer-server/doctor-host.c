@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "base/str.h"
-#include "platform/proc.h"
 #include "platform/sock.h"
 #include "prog/stigmer-server/doctor-impl.h"
 #include "prog/stigmer-server/engine-ask.h"
+#include "prog/stigmer-server/home-lock.h"
 #include "svc/keys.h"
 
 #define MIB ((unsigned long long)1 << 20)
@@ -168,25 +168,10 @@ void doctor_store(struct doctor *d)
 }
 
 /* A pid file whose processes are gone, sockets that nobody listens on, a container that is away. */
-static bool pids_live(const struct paths *paths)
-{
-    FILE *f = fopen(paths->pid_file, "re");
-    char role[16];
-    int pid;
-    unsigned long long started;
-    bool lives = false;
-
-    while (f && fscanf(f, "%15s %d %llu", role, &pid, &started) == 3)
-        lives |= proc_started(pid) == started;
-    if (f)
-        (void)fclose(f);
-    return lives;
-}
-
 void doctor_stale(struct doctor *d)
 {
     static const char hint[] = "stigmer server stop (removes what a crash left), or start";
-    bool lives = pids_live(d->paths);
+    bool lives = home_lock_pids_live(d->paths);
     json_t *left;
     size_t count;
 
@@ -194,7 +179,7 @@ void doctor_stale(struct doctor *d)
         doctor_say(d, "stale", DOCTOR_OK, "", "a server of this home runs");
         return;
     }
-    left = engine_ask_list(d->paths);
+    left = engine_ask_list(d->paths, NULL);
     count = json_array_size(left);
     json_decref(left);
     if (count)

@@ -120,13 +120,27 @@ static void check_reach(struct doctor *d, bool is_managed)
                    address, q.version, namespace);
 }
 
+/* The embedded engine needs none of it: then this only informs. */
+static void say_unused(struct doctor *d)
+{
+    const char *engine = config_get_str(&d->config, CONFIG_ENGINE);
+    char program[PATHS_MAX];
+
+    if (temporal_unit_program(&d->config, program, NULL))
+        doctor_say(d, "temporal", DOCTOR_OK, "",
+                   "the engine is %s, which needs no Temporal; there is no program '%.200s'",
+                   engine, config_get_str(&d->config, CONFIG_TEMPORAL_BINARY));
+    else
+        doctor_say(d, "temporal", DOCTOR_OK, "", "the engine is %s; the program is %s", engine,
+                   program);
+}
+
 void doctor_temporal(struct doctor *d)
 {
     bool is_managed = config_temporal_is_managed(&d->config), is_up = doctor_server_answers(d);
 
     if (!str_eq(config_get_str(&d->config, CONFIG_ENGINE), "temporal")) {
-        doctor_say(d, "temporal", DOCTOR_OK, "", "not used: the engine is %s",
-                   config_get_str(&d->config, CONFIG_ENGINE));
+        say_unused(d);
         return;
     }
     if (is_managed) {

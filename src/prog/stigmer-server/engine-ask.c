@@ -1,91 +1,48 @@
 #include "prog/stigmer-server/engine-ask.h"
 
+#include <unistd.h>
+
 #include "base/str.h"
-#include "clients/docker.h"
-#include "platform/loop.h"
 #include "prog/stigmer-server/engine-file.h"
+#include "prog/stigmer-server/engine-link.h"
 #include "svc/container-spec.h"
 
 #define PLACES 3
 
-struct ask {
-    struct loop *loop;
-    struct http *http;
-    struct docker *docker;
-    json_t *answer; /* owned */
-    struct err err; /* of the last call */
-};
-
-static void on_answer(const struct err *err, const json_t *answer, void *arg)
-{
-    struct ask *a = arg;
-
-    json_decref(a->answer);
-    a->answer = answer ? json_deep_copy(answer) : NULL;
-    a->err = err ? *err : (struct err){0};
-    loop_quit(a->loop);
-}
-
-static enum err_code wait_for(struct ask *a, struct docker_call *c, struct err *err)
-{
-    (void)c; /* it ends in on_answer */
-    loop_run(a->loop);
-    if (a->err.code && err)
-        *err = a->err;
-    return a->err.code;
-}
-
-static void close_ask(struct ask *a)
-{
-    json_decref(a->answer);
-    docker_free(a->docker);
-    http_free(a->http);
-    loop_free(a->loop);
-}
-
-/* Close it in any case. */
-static enum err_code open_ask(struct ask *a, const struct docker_place *place, struct err *err)
-{
-    a->loop = loop_new();
-    a->http = http_new(a->loop);
-    a->docker = docker_new(a->http, place);
-    return wait_for(a, docker_ping(a->docker, on_answer, a), err);
-}
-
 enum err_code engine_ask_version(const char *runtime, json_t **ret, struct err *err)
 {
-    struct ask a = {0};
+    struct engine_link a = {0};
     struct docker_place place;
     enum err_code code = docker_find(runtime, &place, err);
 
     if (code)
         return code;
-    code = open_ask(&a, &place, err);
+    code = engine_link_open(&a, &place, err);
     if (!code) {
         *ret = json_incref(a.answer);
         json_object_set_new(*ret, "Socket", json_string(place.socket));
     }
-    close_ask(&a);
+    engine_link_close(&a);
     return code;
 }
 
 enum err_code engine_ask_image(const char *runtime, const char *name, json_t **ret, struct err *err)
 {
-    struct ask a = {0};
+    struct engine_link a = {0};
     struct docker_place place;
     enum err_code code = docker_find(runtime, &place, err);
 
     *ret = NULL;
     if (code)
         return code;
-    code = open_ask(&a, &place, err);
+    code = engine_link_open(&a, &place, err);
     if (!code) {
-        code = wait_for(&a, docker_image(a.docker, name, on_answer, &a), err);
+        code = engine_link_wait(&a, docker_image(a.docker, name, engine_link_on_answer, &a), err);
         *ret = code ? NULL : json_incref(a.answer);
         if (code == ERR_NOT_FOUND)
             code = ERR_OK;
     }
-    close_ask(&a);
+    engine_link_close(&a);
     return code;
 }
 
@@ -114,46 +71,71 @@ static size_t places_of(const struct paths *paths, struct docker_place ret[PLACE
     return count;
 }
 
-static enum err_code list_at(struct ask *a, const struct docker_place *place, const char *home,
-                             json_t **ret, struct err *err)
+static enum err_code list_at(struct engine_link *a, const struct docker_place *place,
+                             const char *home, json_t **ret, struct err *err)
 {
     char label[1200];
-    enum err_code code = open_ask(a, place, err);
+    enum err_code code = engine_link_open(a, place, err);
 
     *ret = NULL;
     (void)str_format(label, sizeof label, CONTAINER_SPEC_LABEL_HOME "=%s", home);
     if (!code)
-        code = wait_for(a, docker_list(a->docker, label, on_answer, a), err);
+        code = engine_link_wait(a, docker_list(a->docker, label, engine_link_on_answer, a), err);
     if (!code)
         *ret = json_incref(a->answer);
     return code;
 }
 
-json_t *engine_ask_list(const struct paths *paths)
+json_t *engine_ask_list(const struct paths *paths, struct err *err)
 {
     struct docker_place places[PLACES];
     size_t count = places_of(paths, places), k;
+    bool used = access(paths->engine_file, F_OK) == 0;
     json_t *all = json_array(), *some, *c;
 
+    if (err)
+        *err = (struct err){0};
     for (size_t i = 0; i < count; i++) {
-        struct ask a = {0};
+        struct engine_link a = {0};
 
-        if (list_at(&a, &places[i], paths->home, &some, NULL) == ERR_OK)
+        if (list_at(&a, &places[i], paths->home, &some, used && !i ? err : NULL) == ERR_OK)
             json_array_foreach(some, k, c)
             {
                 json_object_set_new(c, "Engine", json_string(places[i].runtime));
+                json_object_set_new(c, "Socket", json_string(places[i].socket));
                 json_array_append(all, c);
             }
         json_decref(some);
-        close_ask(&a);
+        engine_link_close(&a);
     }
     return all;
+}
+
+enum err_code engine_ask_remove(const json_t *container, struct err *err)
+{
+    struct docker_place place = {0};
+    struct engine_link a = {0};
+    enum err_code code;
+
+    (void)str_format(place.runtime, sizeof place.runtime, "%s",
+                     json_string_value(json_object_get(container, "Engine")));
+    (void)str_format(place.socket, sizeof place.socket, "%s",
+                     json_string_value(json_object_get(container, "Socket")));
+    code = engine_link_open(&a, &place, err);
+    if (!code)
+        code = engine_link_wait(&a,
+                                docker_remove(a.docker,
+                                              json_string_value(json_object_get(container, "Id")),
+                                              engine_link_on_answer, &a),
+                                err);
+    engine_link_close(&a);
+    return code;
 }
 
 static enum err_code remove_at(const struct docker_place *place, const char *home, size_t *count,
                                struct err *err)
 {
-    struct ask a = {0};
+    struct engine_link a = {0};
     json_t *list, *c;
     size_t i;
     enum err_code code = list_at(&a, place, home, &list, err);
@@ -164,11 +146,11 @@ static enum err_code remove_at(const struct docker_place *place, const char *hom
 
         if (code || !id)
             break;
-        code = wait_for(&a, docker_remove(a.docker, id, on_answer, &a), err);
+        code = engine_link_wait(&a, docker_remove(a.docker, id, engine_link_on_answer, &a), err);
         *count += code == ERR_OK;
     }
     json_decref(list);
-    close_ask(&a);
+    engine_link_close(&a);
     return code;
 }
 

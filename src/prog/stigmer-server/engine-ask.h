@@ -19,8 +19,12 @@ MUST_CHECK enum err_code engine_ask_image(const char *runtime, const char *name,
                                           struct err *err);
 
 /* The containers with this home's label, of every engine that answers; the caller's. Each has
- * "Id", "Names", "Labels", "State", and "Engine", its runtime. */
-json_t *engine_ask_list(const struct paths *paths);
+ * "Id", "Names", "Labels", "State", "Created", and "Engine", its runtime, and "Socket". *err (NULL
+ * is fine): ERR_OK, or why the engine that this home has used last does not answer. */
+json_t *engine_ask_list(const struct paths *paths, struct err *err);
+
+/* Removes one of them, by force. One that is gone already is a success. */
+MUST_CHECK enum err_code engine_ask_remove(const json_t *container, struct err *err);
 
 /* Removes every container with the label of this home, at every engine that answers.
  * Fails when the engine that this home has used last (else Docker) does not answer. */

@@ -11,12 +11,13 @@
 #include "base/mem.h"
 #include "base/own.h"
 
-enum { FOLDERS = 4, FILES = 3 };
+enum { FOLDERS = 4, FILES = 3, SETTLE_MS = 200 };
 
 struct home_watch {
     struct loop *loop; /* borrowed */
     int fd;            /* owned */
     struct loop_io *io;
+    struct loop_timer *later; /* owned */
     struct home_watch_events events;
     const char *folders[FOLDERS]; /* borrowed, with what they are below */
     dev_t dev[FOLDERS];
@@ -32,15 +33,24 @@ static bool is_same(const struct home_watch *w, size_t i)
     return stat(w->folders[i], &st) == 0 && st.st_dev == w->dev[i] && st.st_ino == w->ino[i];
 }
 
+/* What it says is looked up a little later: whoever removes a whole home is not to find a socket in
+ * it again. */
 static void on_change(int events, void *arg)
 {
     struct home_watch *w = arg;
     char text[4096];
-    struct stat st;
 
     (void)events;
-    while (read(w->fd, text, sizeof text) > 0) /* what it says is looked up: it may be old news */
+    while (read(w->fd, text, sizeof text) > 0)
         ;
+    loop_timer_in(w->later, SETTLE_MS);
+}
+
+static void look(void *arg)
+{
+    struct home_watch *w = arg;
+    struct stat st;
+
     for (size_t i = 0; i < FOLDERS; i++)
         if (!is_same(w, i)) {
             loop_io_want(w->io, 0);
@@ -88,6 +98,7 @@ struct home_watch *home_watch_new(struct loop *loop, const struct paths *paths,
         return NULL;
     }
     w->io = loop_io_new(loop, w->fd, on_change, w);
+    w->later = loop_timer_new(loop, look, w);
     loop_io_want(w->io, LOOP_READ);
     return w;
 }
@@ -98,6 +109,7 @@ void home_watch_free(struct home_watch *w)
         return;
     w->dead = true;
     loop_io_free(w->io);
+    loop_timer_free(w->later);
     own_fd(&w->fd);
     loop_later(w->loop, free, w);
 }

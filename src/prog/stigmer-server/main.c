@@ -10,12 +10,14 @@
 #include "prog/stigmer-server/cleanup.h"
 #include "prog/stigmer-server/doctor.h"
 #include "prog/stigmer-server/folders.h"
+#include "prog/stigmer-server/image.h"
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/models-main.h"
+#include "prog/stigmer-server/prune.h"
 #include "prog/stigmer-server/serve.h"
 #include "prog/stigmer-server/settings.h"
 
-enum what { KEEP, SERVE, CLEAN_UP, DOCTOR, MODEL };
+enum what { KEEP, SERVE, CLEAN_UP, DOCTOR, MODEL, PRUNE, IMAGE };
 
 struct command {
     struct settings_args args;
@@ -23,6 +25,8 @@ struct command {
     enum what what;
     bool online;             /* of DOCTOR */
     const char *verb, *name; /* of MODEL */
+    const char *before, *fd; /* of PRUNE */
+    const char *from, *tag;  /* of IMAGE, as is verb */
 };
 
 static const char usage[] =
@@ -90,6 +94,15 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
             c->what = MODEL;
             c->verb = argv[++i];
             c->name = i + 1 < argc ? argv[++i] : "";
+        } else if (str_eq(argv[i], "--image") && i + 3 < argc) {
+            c->what = IMAGE;
+            c->verb = argv[++i];
+            c->from = argv[++i];
+            c->tag = argv[++i];
+        } else if (str_eq(argv[i], "--prune") && i + 2 < argc) {
+            c->what = PRUNE;
+            c->before = argv[++i];
+            c->fd = argv[++i];
         } else if (str_eq(argv[i], "--online")) {
             c->online = true;
         } else if (str_eq(argv[i], "--doctor")) {
@@ -144,6 +157,10 @@ int main(int argc, char **argv)
         return cleanup_main(&c.paths);
     if (c.what == DOCTOR)
         return doctor_main(&c.args, &c.paths, c.online);
+    if (c.what == IMAGE)
+        return image_main(&c.args, &c.paths, c.verb, c.from, c.tag);
+    if (c.what == PRUNE)
+        return prune_main(&c.paths, c.before, c.fd);
     if (c.what == MODEL)
         return models_main(&c.args, &c.paths, c.verb, c.name);
     return c.what == SERVE ? serve_run(&c.args, &c.paths) : keep(&c, argv);

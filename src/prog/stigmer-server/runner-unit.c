@@ -1,6 +1,7 @@
 #include "prog/stigmer-server/runner-unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -77,6 +78,21 @@ enum err_code runner_unit_archive(char ret[PATHS_MAX], struct err *err)
     if (!code && !str_format(ret, PATHS_MAX, "%s/share/stigmer/agent-runner-image.tar", folder))
         code = err_set(err, ERR_INVALID, "the path '%s' is too long", folder);
     return code;
+}
+
+void runner_unit_archive_id(char ret[RUNNER_UNIT_IMAGE_ID])
+{
+    char archive[PATHS_MAX], path[PATHS_MAX + 8];
+    FILE *f = NULL;
+
+    *ret = '\0';
+    if (runner_unit_archive(archive, NULL) == ERR_OK &&
+        str_format(path, sizeof path, "%s.id", archive))
+        f = fopen(path, "re");
+    if (f && fgets(ret, RUNNER_UNIT_IMAGE_ID, f))
+        ret[strcspn(ret, "\n")] = '\0';
+    if (f)
+        (void)fclose(f);
 }
 
 /* ---- what the runner is told --------------------------------------------------------------- */

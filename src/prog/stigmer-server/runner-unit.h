@@ -27,6 +27,10 @@ MUST_CHECK enum err_code runner_unit_libexec(char ret[PATHS_MAX], struct err *er
 /* The archive of our image, as it was installed with this program; it need not be there. */
 MUST_CHECK enum err_code runner_unit_archive(char ret[PATHS_MAX], struct err *err);
 
+/* The id that the engine gives that image; "" when there is no archive. */
+#define RUNNER_UNIT_IMAGE_ID 96
+void runner_unit_archive_id(char ret[RUNNER_UNIT_IMAGE_ID]);
+
 struct runner_unit_options { /* text is borrowed */
     const struct config *config;
     const struct paths *paths;

@@ -25,6 +25,7 @@
 #include "prog/stigmer-server/listeners.h"
 #include "prog/stigmer-server/runner-unit.h"
 #include "prog/stigmer-server/session-runners.h"
+#include "prog/stigmer-server/status-watch.h"
 #include "prog/stigmer-server/status.h"
 #include "prog/stigmer-server/temporal-stack.h"
 #include "prog/stigmer-server/workflow-api.h"
@@ -308,6 +309,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     s->view.listen = s->listeners.name;
     s->view.keys_folder = s->keys_folder;
     s->view.started = clock_mark_now();
+    s->view.watch = status_watch_new(s->loop, &s->view);
     s->view.on_shutdown = begin_stop;
     s->view.arg = s;
     status_add(s->rpc, &s->view);
@@ -329,6 +331,24 @@ static void on_runner_change(void *arg)
         supervise_ready(s->supervise);
     if (s->session_runners)
         session_runners_changed(s->session_runners);
+}
+
+static void on_runner_silent(const char *session, void *arg)
+{
+    struct serve *s = arg;
+
+    if (session && s->session_runners)
+        session_runners_hung(s->session_runners, session);
+    else if (!session && s->supervise)
+        supervise_hung(s->supervise);
+}
+
+static void on_session_deleted(const char *session_id, void *arg)
+{
+    struct serve *s = arg;
+
+    if (s->session_runners)
+        session_runners_end(s->session_runners, session_id);
 }
 
 static void quit(void *arg)
@@ -438,6 +458,8 @@ static void start_runner(struct serve *s)
         .config = &s->config, .paths = s->paths, .keys_folder = s->keys_folder, .token = s->token};
 
     runner_api_on_change(s->runner_api, on_runner_change, s);
+    engine_embedded_on_silent(s->engine, on_runner_silent, s);
+    api_on_session_deleted(s->api, on_session_deleted, s);
     if (str_eq(config_get_str(&s->config, CONFIG_RUNNER_KIND), "none")) {
         if (s->view.past->restarts)
             tell_ready(s);
@@ -513,6 +535,7 @@ static void on_signal(void *arg)
 static void close_all(struct serve *s)
 {
     home_watch_free(s->home_watch);
+    status_watch_free(s->view.watch);
     session_runners_free(s->session_runners);
     supervise_free(s->supervise);
     temporal_stack_free(s->temporal_stack);

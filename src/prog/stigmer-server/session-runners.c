@@ -175,6 +175,22 @@ void session_runners_changed(struct session_runners *s)
             supervise_ready(r->supervise);
 }
 
+void session_runners_hung(struct session_runners *s, const char *session)
+{
+    for (struct one *r = s->first; r; r = r->next)
+        if (str_eq(r->session, session))
+            supervise_hung(r->supervise);
+}
+
+void session_runners_end(struct session_runners *s, const char *session)
+{
+    for (struct one *r = s->first; r; r = r->next)
+        if (str_eq(r->session, session) && !r->ending) {
+            log_info("session is gone and its runner ends", "runner", r->name);
+            end_one(r, GRACE_MS);
+        }
+}
+
 void session_runners_stop(struct session_runners *s, int64_t grace_ms, loop_fn *done, void *arg)
 {
     s->stopping = true;

@@ -22,8 +22,14 @@ struct session_runners *session_runners_new(struct loop *loop, struct engine_emb
                                             const struct runner_unit_options *o);
 void session_runners_free(struct session_runners *s); /* ends what still runs */
 
+/* That session is gone: its container, if it has one, ends. */
+void session_runners_end(struct session_runners *s, const char *session);
+
 /* A runner attached or went. */
 void session_runners_changed(struct session_runners *s);
+
+/* The runner of that session does not answer (supervise.h). */
+void session_runners_hung(struct session_runners *s, const char *session);
 
 /* Ends all; done when the last has ended, from a callback of the loop. */
 void session_runners_stop(struct session_runners *s, int64_t grace_ms, loop_fn *done, void *arg);

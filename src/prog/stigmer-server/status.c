@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "prog/stigmer-server/runner-unit.h"
+#include "prog/stigmer-server/status-watch.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
 int64_t status_rss(pid_t pid)
@@ -204,6 +205,14 @@ static void status(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
     json_decref(j);
 }
 
+static void watch(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    const struct status_view *v = arg;
+
+    (void)msg;
+    status_watch_add(v->watch, call);
+}
+
 static void shut_down(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
     struct status_view *v = arg;
@@ -222,6 +231,11 @@ void status_add(struct rpc_server *s, struct status_view *v)
          .request = &exec__status_request__descriptor,
          .response = &exec__status_response__descriptor,
          .fn = status},
+        {.name = "watchStatus",
+         .request = &exec__status_request__descriptor,
+         .response = &exec__status_response__descriptor,
+         .streams = true,
+         .fn = watch},
         {.name = "shutdown",
          .request = &exec__shutdown_request__descriptor,
          .response = &exec__shutdown_response__descriptor,

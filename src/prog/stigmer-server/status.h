@@ -20,6 +20,8 @@
 #define STATUS_WARNINGS 16
 #define STATUS_TEXT 512
 
+struct status_watch;
+
 struct status_view {
     const struct paths *paths;
     const struct keeper_past *past; /* of this server's predecessors */
@@ -32,6 +34,7 @@ struct status_view {
     const char *listen;                            /* as bound */
     const char *keys_folder;
     struct clock_mark started;
+    struct status_watch *watch; /* who wants to hear of changes */
     bool stopping;
     char warnings[STATUS_WARNINGS][STATUS_TEXT];
     size_t warning_count;

@@ -229,6 +229,8 @@ static void offer_positional(struct ask *a)
         offer_resources(a, a->first);
     else if (str_starts(words, "RUN"))
         offer_resources(a, "runs");
+    else if (str_starts(words, "SESSION"))
+        offer_resources(a, "sessions");
     else if (str_eq(words, "[AGENT]") && !a->word)
         offer_resources(a, "agents");
     else if (str_starts(words, "KEY") && !a->word)

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/cmds.h"
+#include "prog/stigmer/confirm.h"
 #include "prog/stigmer/conn.h"
 #include "prog/stigmer/kinds.h"
 #include "prog/stigmer/out.h"
@@ -145,24 +146,6 @@ int cmd_get_describe(struct cli *cli)
     return show(cli, true);
 }
 
-/* Is the person sure that all of a kind shall go? */
-static enum err_code ask(const struct cli *cli, size_t count, const char *words, struct err *err)
-{
-    char answer[16] = "";
-
-    if (args_bool(&cli->args, "yes", false))
-        return ERR_OK;
-    if (cli->no_input || !isatty(STDIN_FILENO) || !cli->err_is_tty)
-        return err_hint(err,
-                        err_set(err, ERR_INVALID, "delete --all would ask whether %zu %s shall go",
-                                count, words),
-                        "say yes with --yes");
-    fprintf(stderr, "Delete %zu %s? [y/N] ", count, words);
-    if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
-        return err_set(err, ERR_CANCELLED, "nothing was deleted");
-    return ERR_OK;
-}
-
 int cmd_get_delete(struct cli *cli)
 {
     bool all = args_bool(&cli->args, "all", false);
@@ -170,6 +153,7 @@ int cmd_get_delete(struct cli *cli)
     struct kinds_list list = {0};
     struct conn conn;
     struct err err = {0};
+    char question[80];
     enum err_code code = kinds_lookup(cli_word(cli, 0), &k, &err);
 
     if (!code && all != (cli->args.word_count == 1))
@@ -180,8 +164,9 @@ int cmd_get_delete(struct cli *cli)
     if (code)
         return cli_fail(cli, &err);
     code = fetch(cli, &conn, k, &list, &err); /* all are found before the first one goes */
+    (void)str_format(question, sizeof question, "Delete %zu %s?", list.count, k->words);
     if (!code && all && list.count)
-        code = ask(cli, list.count, k->words, &err);
+        code = confirm(cli, "delete --all", question, &err);
     for (size_t i = 0; !code && i < list.count; i++) {
         code = kinds_delete(&conn, k, kinds_id(list.items[i]), &err);
         if (!code && !cli->quiet)

@@ -1,28 +1,13 @@
 /* model ls, status, pull and test: the server program asks the provider, this prints. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/cmds.h"
 #include "prog/stigmer/out.h"
-#include "prog/stigmer/spawn.h"
-
-#define BAR_WIDTH 24
-#define TELL_MS 1000 /* between two lines of progress where there is no terminal */
-
-struct answer {
-    const struct cli *cli;
-    json_t *result; /* owned */
-    char status[120];
-    long long completed, total;
-    int64_t began_ms, told_ms;
-    bool on_bar; /* a line of the terminal is in use */
-};
+#include "prog/stigmer/tool.h"
 
 static const char *text_of(const json_t *o, const char *key)
 {
@@ -31,103 +16,13 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
-/* "[=====     ]  41 %  1.9 of 4.7 GB  12.3 MB/s" */
-static void show_bar(struct answer *a, int64_t now)
-{
-    double seconds = (double)(now - a->began_ms) / 1000.0;
-    double rate = seconds > 0.5 ? (double)a->completed / seconds / 1e6 : 0;
-    int part = a->total > 0 ? (int)(a->completed * BAR_WIDTH / a->total) : 0;
-    char bar[BAR_WIDTH + 1];
-
-    for (int i = 0; i < BAR_WIDTH; i++)
-        bar[i] = i < part ? '=' : ' ';
-    bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r\033[K[%s] %3lld %%  %.2f of %.2f GB  %.1f MB/s  %.40s", bar,
-            a->total > 0 ? a->completed * 100 / a->total : 0, (double)a->completed / 1e9,
-            (double)a->total / 1e9, rate, a->status);
-    fflush(stderr);
-    a->on_bar = true;
-}
-
-static void end_bar(struct answer *a)
-{
-    if (a->on_bar)
-        fputc('\n', stderr);
-    a->on_bar = false;
-}
-
-static void take_progress(struct answer *a, const json_t *p)
-{
-    const char *status = text_of(p, "status");
-    int64_t now = clock_mono_ms();
-    bool another = !str_eq(status, a->status);
-
-    a->completed = json_integer_value(json_object_get(p, "completed"));
-    if (another || a->total != json_integer_value(json_object_get(p, "total"))) {
-        a->total = json_integer_value(json_object_get(p, "total"));
-        a->began_ms = now;
-    }
-    (void)str_format(a->status, sizeof a->status, "%.100s", status);
-    if (a->cli->quiet)
-        return;
-    if (a->cli->err_is_tty && a->total > 0) {
-        show_bar(a, now);
-    } else if (another || now - a->told_ms >= TELL_MS) {
-        end_bar(a);
-        a->told_ms = now;
-        if (a->total > 0)
-            cli_note(a->cli, "%s: %lld %% of %.2f GB", a->status, a->completed * 100 / a->total,
-                     (double)a->total / 1e9);
-        else
-            cli_note(a->cli, "%s", a->status);
-    }
-}
-
-static void take_line(const char *line, void *arg)
-{
-    struct answer *a = arg;
-    json_t *o = json_loads(line, 0, NULL);
-    const json_t *progress = json_object_get(o, "progress");
-
-    if (json_is_object(progress)) {
-        take_progress(a, progress);
-    } else if (json_is_object(o)) {
-        json_decref(a->result);
-        a->result = json_incref(o);
-    }
-    json_decref(o);
-}
-
-static enum err_code error_of(const json_t *e, struct err *err)
-{
-    enum err_code code = err_code_named(text_of(e, "code"));
-
-    err_set(err, code, "%.900s", text_of(e, "message"));
-    if (*text_of(e, "hint"))
-        err_hint(err, code, "%s", text_of(e, "hint"));
-    return code;
-}
-
 /* *ret: the result, the caller's. */
 static enum err_code ask(const struct cli *cli, const char *verb, const char *name, json_t **ret,
                          struct err *err)
 {
     const char *const args[] = {"--model", verb, name ? name : "", NULL};
-    struct answer a = {.cli = cli, .began_ms = clock_mono_ms()};
-    const json_t *error;
-    enum err_code code = spawn_lines(cli, args, take_line, &a, err);
 
-    end_bar(&a);
-    error = json_object_get(a.result, "error");
-    if (!code && json_is_object(error))
-        code = error_of(error, err);
-    else if (!code && !a.result)
-        code = err_set(err, ERR_INTERNAL, "stigmer-server gave no answer");
-    if (code)
-        json_decref(a.result);
-    else
-        *ret = a.result;
-    return code;
+    return tool_ask(cli, args, ret, err);
 }
 
 /* ---- ls ---------------------------------------------------------------------------------- */

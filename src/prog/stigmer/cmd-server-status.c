@@ -1,4 +1,5 @@
 /* server status: what the server says of itself, or what can be told without it. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,11 +8,15 @@
 #include "base/str.h"
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/cmds.h"
+#include "prog/stigmer/conn.h"
 #include "prog/stigmer/daemon.h"
 #include "prog/stigmer/live.h"
 #include "prog/stigmer/out.h"
+#include "stigmer/execution/v1/service.pb-c.h"
 
 #define ANSWER_MS 3000
+#define AGAIN_MS 500 /* between two looks for a server that is away */
+#define WATCH_PATH "/stigmer.execution.v1.ServerService/watchStatus"
 
 static const char *text_of(const json_t *o, const char *key, const char *fallback)
 {
@@ -168,14 +173,173 @@ static bool is_turned_away(enum err_code code)
            code == ERR_INVALID;
 }
 
+/* ---- --watch ------------------------------------------------------------------------------- */
+
+struct watch {
+    const struct cli *cli;
+    struct loop *loop; /* borrowed; of the connection, or of the wait for one */
+    char started[40];  /* of the server that was seen last; "" none */
+    bool shown, told_gone;
+    enum live_state away; /* as it was told */
+    int exit_code;        /* < 0: go on */
+};
+
+static void show(struct watch *w, const json_t *status)
+{
+    const struct cli *cli = w->cli;
+    char now[CLOCK_TEXT];
+
+    clock_format(clock_wall_ms(), now);
+    if (cli->format == CLI_YAML && w->shown)
+        (void)puts("---");
+    if (cli->format == CLI_TEXT)
+        printf("%sas of       %s\n", cli->out_is_tty ? "\033[H\033[2J" : w->shown ? "\n" : "", now);
+    (void)fflush(stdout);
+    w->shown = true;
+    if (cli->format == CLI_TEXT)
+        print_text(cli, status);
+    else
+        out_document(cli, status);
+}
+
+static void on_status(const ProtobufCMessage *msg, void *arg)
+{
+    struct watch *w = arg;
+    json_t *status = json_loads(((const Exec__StatusResponse *)msg)->json, 0, NULL);
+    const char *started = text_of(status, "startedAt", "");
+
+    if (*w->started && !str_eq(w->started, started))
+        cli_note(w->cli, "the server was started again");
+    (void)str_format(w->started, sizeof w->started, "%s", started);
+    w->told_gone = false;
+    if (status)
+        show(w, status);
+    json_decref(status);
+}
+
+static void on_stream_end(const struct err *err, void *arg)
+{
+    struct watch *w = arg;
+
+    if (err && is_turned_away(err->code))
+        w->exit_code = cli_fail(w->cli, err);
+    loop_quit(w->loop);
+}
+
+static void on_interrupt(void *arg)
+{
+    struct watch *w = arg;
+
+    w->exit_code = EXIT_INTERRUPTED;
+    loop_quit(w->loop);
+}
+
+static void on_deadline(void *arg)
+{
+    struct watch *w = arg;
+
+    w->exit_code = EXIT_TIMEOUT;
+    loop_quit(w->loop);
+}
+
+static void on_again(void *arg)
+{
+    struct watch *w = arg;
+
+    loop_quit(w->loop);
+}
+
+/* Runs the loop until something quits it: the stream's end, Ctrl-C, the time that was given. */
+static void run_until(struct watch *w, int64_t again_ms, int64_t deadline_ms)
+{
+    struct loop_signal *interrupt = loop_signal_new(w->loop, SIGINT, on_interrupt, w);
+    struct loop_signal *term = loop_signal_new(w->loop, SIGTERM, on_interrupt, w);
+    struct loop_timer *again = loop_timer_new(w->loop, on_again, w);
+    struct loop_timer *deadline = loop_timer_new(w->loop, on_deadline, w);
+    int64_t left = deadline_ms - clock_mono_ms();
+
+    if (again_ms)
+        loop_timer_in(again, again_ms);
+    if (deadline_ms)
+        loop_timer_in(deadline, left > 0 ? left : 0);
+    loop_run(w->loop);
+    loop_timer_free(again);
+    loop_timer_free(deadline);
+    loop_signal_free(interrupt);
+    loop_signal_free(term);
+}
+
+static void follow_stream(struct watch *w, struct conn *conn, int64_t deadline_ms)
+{
+    Exec__StatusRequest request = EXEC__STATUS_REQUEST__INIT;
+    struct rpc_call_spec spec = {.path = WATCH_PATH,
+                                 .request = &request.base,
+                                 .response = &exec__status_response__descriptor,
+                                 .on_message = on_status,
+                                 .on_end = on_stream_end,
+                                 .arg = w};
+
+    w->loop = conn->loop;
+    (void)rpc_client_call(conn->client, &spec);
+    run_until(w, 0, deadline_ms);
+}
+
+/* Told once for each way of being away: a server that ends is silent first, then gone. */
+static void tell_gone(struct watch *w)
+{
+    struct daemon_pids pids;
+    enum live_state state;
+    json_t *status;
+
+    daemon_find(&w->cli->paths, &pids);
+    state = pids.keeper.pid || pids.server.pid ? LIVE_SILENT : LIVE_GONE;
+    if (w->told_gone && w->away == state)
+        return;
+    if (!w->told_gone)
+        cli_note(w->cli, "waiting for a server …");
+    w->told_gone = true;
+    w->away = state;
+    status = made_up(w->cli, state);
+    show(w, status);
+    json_decref(status);
+}
+
+static int watch(const struct cli *cli)
+{
+    struct watch w = {.cli = cli, .exit_code = -1};
+    int64_t deadline_ms = cli->timeout_ms ? clock_mono_ms() + cli->timeout_ms : 0;
+    struct err err = {0};
+    struct conn conn;
+
+    while (w.exit_code < 0) {
+        enum err_code code = conn_open(cli, &conn, &err);
+
+        if (code && is_turned_away(code))
+            return cli_fail(cli, &err);
+        if (!code) {
+            follow_stream(&w, &conn, deadline_ms);
+            conn_close(&conn);
+        }
+        if (w.exit_code >= 0)
+            break;
+        tell_gone(&w);
+        w.loop = loop_new();
+        run_until(&w, AGAIN_MS, deadline_ms);
+        loop_free(w.loop);
+    }
+    return w.exit_code;
+}
+
 int cmd_server_status_run(struct cli *cli)
 {
     json_t *status;
     struct err err = {0};
-    enum live_state state =
-        live_ask(cli, cli->timeout_ms ? cli->timeout_ms : ANSWER_MS, &status, &err);
+    enum live_state state;
     bool ready;
 
+    if (args_bool(&cli->args, "watch", false))
+        return watch(cli);
+    state = live_ask(cli, cli->timeout_ms ? cli->timeout_ms : ANSWER_MS, &status, &err);
     if (!status && is_turned_away(err.code))
         return cli_fail(cli, &err);
     if (!status)

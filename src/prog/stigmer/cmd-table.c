@@ -9,6 +9,7 @@
 
 static const char *const data_formats[] = {"text", "json", "yaml", "jsonl", "name", NULL};
 static const char *const doc_formats[] = {"text", "json", "yaml", NULL};
+static const char *const status_formats[] = {"text", "json", "yaml", "jsonl", NULL};
 static const char *const json_formats[] = {"text", "json", NULL};
 static const char *const run_formats[] = {"text", "json", "jsonl", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
@@ -44,6 +45,9 @@ static const struct arg_spec start_flags[] = {
     {"foreground", 0, NULL, "stay attached to this terminal", NULL, NULL, false},
     {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
     {"wait-timeout", 0, "DUR", "how long to wait (default 30s)", NULL, NULL, false},
+    END};
+static const struct arg_spec status_flags[] = {
+    {"watch", 0, NULL, "go on with every change, until Ctrl-C", NULL, NULL, false},
     END};
 static const struct arg_spec stop_flags[] = {
     {"grace", 0, "DUR", "time for runs to reach a step that can be resumed (default 10s)", NULL, NULL, false},
@@ -115,6 +119,23 @@ static const struct arg_spec attach_flags[] = {
 static const struct arg_spec run_logs_flags[] = {
     {"follow", 'f', NULL, "go on to the end of the run", NULL, NULL, false},
     END};
+static const struct arg_spec session_rm_flags[] = {
+    {"force", 0, NULL, "cancel runs that are under way, then remove", NULL, NULL, false},
+    {"yes", 'y', NULL, "do not ask", NULL, NULL, false},
+    END};
+static const struct arg_spec image_flags[] = {
+    {"runner", 0, "docker|podman", "at this engine (default: the one a start would take)", "STIGMER_RUNNER", NULL, false},
+    END};
+static const struct arg_spec image_build_flags[] = {
+    {"from", 0, "IMAGE", "a local image to build on", NULL, NULL, false},
+    {"tag", 0, "NAME", "name of the result (default stigmer-agent-runner:IMAGE)", NULL, NULL, false},
+    {"runner", 0, "docker|podman", "at this engine (default: the one a start would take)", "STIGMER_RUNNER", NULL, false},
+    END};
+static const struct arg_spec prune_flags[] = {
+    {"older-than", 0, "DUR", "also workspaces and store backups that were not used for this long", NULL, NULL, false},
+    {"dry-run", 0, NULL, "only say what would go", NULL, NULL, false},
+    {"yes", 'y', NULL, "do not ask", NULL, NULL, false},
+    END};
 static const struct arg_spec doctor_flags[] = {
     {"online", 0, NULL, "also make one cheap call of the model", NULL, NULL, false},
     END};
@@ -145,10 +166,11 @@ const struct cmd cmd_table[] = {
       {"stigmer server restart --runner docker", "move the runner into a container"}},
      cmd_server_start_restart, false},
     {"server status", "", 0, 0, "Show each component, the sandbox and the log paths",
-     "Exit 0 ready, 1 running but degraded, 3 not running.",
-     NULL, doc_formats,
+     "Exit 0 ready, 1 running but degraded, 3 not running. --watch ends with 130; it waits for a server that\n"
+     "is away. On a terminal it redraws, elsewhere it appends.",
+     status_flags, status_formats,
      {{"stigmer server status", "for people"},
-      {"stigmer server status -o json", "for scripts"}},
+      {"stigmer server status --watch -o jsonl", "a line for each change, for scripts"}},
      cmd_server_status_run, false},
     {"server logs", "", 0, 0, "Show the logs of all components, merged by time",
      "Works when the server is down.",
@@ -230,6 +252,22 @@ const struct cmd cmd_table[] = {
      {{"stigmer cancel aex-01h...", "one"},
       {"stigmer cancel $(stigmer ps -q)", "all that run"}},
      cmd_inspect_cancel, false},
+    {"session ls", "", 0, 0, "List sessions with how many runs they have",
+     "With --quiet only the ids.", NULL, data_formats,
+     {{"stigmer session ls", "a table"},
+      {"stigmer session ls -o json", "for scripts"}},
+     cmd_session_ls, false},
+    {"session show", "SESSION...", 1, 1000, "Show a session and its runs",
+     NULL, NULL, doc_formats,
+     {{"stigmer session show ses-01h...", "for people"},
+      {"stigmer session show ses-01h... -o json", "for scripts"}},
+     cmd_session_show, false},
+    {"session rm", "SESSION...", 1, 1000, "Remove sessions with their runs and workspaces",
+     "A person's own folder stays. A session with a run under way is refused; --force cancels that first.",
+     session_rm_flags, json_formats,
+     {{"stigmer session rm ses-01h...", "asks first"},
+      {"stigmer session rm --force --yes ses-01h...", "whatever runs in it"}},
+     cmd_session_rm, false},
     {"model ls", "", 0, 0, "List the models that the configured provider has",
      "The configured one is marked. 'server llm list' is the same.", NULL, data_formats,
      {{"stigmer model ls", "a table"},
@@ -307,6 +345,36 @@ const struct cmd cmd_table[] = {
      {{"stigmer doctor --online", "everything, with one call of the model"},
       {"stigmer doctor -o json", "for scripts"}},
      cmd_doctor_run, false},
+    {"image load", "", 0, 0, "Load the runner's image from the installed archive",
+     "A start does so by itself when the image is missing or of another build.",
+     image_flags, json_formats,
+     {{"stigmer image load", "into the engine that a start would take"},
+      {"stigmer image load --runner podman", "into Podman"}},
+     cmd_image_load, false},
+    {"image ls", "", 0, 0, "List the runner's images",
+     "Those that have our label, at every engine that answers. '*': the one that runner.image names. INSTALLED:\n"
+     "the image of the archive beside this program. (mounted): another image, into which a start mounts\n"
+     "the installed runner.",
+     image_flags, data_formats,
+     {{"stigmer image ls", "a table"},
+      {"stigmer image ls -o json", "for scripts"}},
+     cmd_image_ls, false},
+    {"image build", "", 0, 0, "Build a runner's image on top of another local image",
+     "The installed static runner is put into IMAGE by the engine's own builder; tools then have IMAGE's\n"
+     "programs. Nothing is fetched. Build again after an upgrade of Stigmer.",
+     image_build_flags, json_formats,
+     {{"stigmer image build --from debian:12", "makes stigmer-agent-runner:debian-12"},
+      {"stigmer image build --from my-tools --tag my-runner:1", "with a name of your own"}},
+     cmd_image_build, false},
+    {"prune", "", 0, 0, "Remove what crashes and old sessions left",
+     "Shows it and asks. Containers of this home that no server knows, sockets and id files of a server that\n"
+     "is gone, writes that were not finished, links of sessions that are gone. With --older-than also\n"
+     "workspaces whose session is gone or has no run, and store backups but the newest. A person's own\n"
+     "folder is never touched, nor what a running server uses. Exit 1 when something could not go.",
+     prune_flags, json_formats,
+     {{"stigmer prune --dry-run", "what would go"},
+      {"stigmer prune --older-than 720h --yes", "with workspaces of more than 30 days, unasked"}},
+     cmd_prune_run, false},
     {"completion", "bash|zsh|fish", 1, 1, "Print a completion script",
      "Commands, options and their values, and names of agents, runs, sessions, keys and secrets.", NULL, NULL,
      {{"source <(stigmer completion bash)", "in this shell"},
@@ -361,7 +429,8 @@ bool cmd_table_is_group(const char *word)
 const char *cmd_table_nearest(const char *group, const char *word)
 {
     const char *names[NAMES_MAX + 1] = {0};
-    static const char *const firsts[] = {"server", "config", NULL};
+    static const char *const firsts[] = {"server", "config",  "image", "model",
+                                         "secret", "session", NULL};
     size_t count = 0, n = strlen(group);
 
     for (const struct cmd *c = cmd_table; c->name && count < NAMES_MAX; c++) {

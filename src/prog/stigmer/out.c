@@ -270,6 +270,21 @@ void out_age(int64_t from_ms, int64_t now_ms, char ret[24])
         snprintf(ret, 24, "%" PRId64 "d", s / 86400);
 }
 
+void out_size(int64_t bytes, char ret[32])
+{
+    static const char *const units[] = {"kB", "MB", "GB", "TB"};
+    double n = (double)bytes / 1000;
+    size_t unit = 0;
+
+    if (bytes < 1000) {
+        (void)snprintf(ret, 32, "%lld B", (long long)bytes);
+        return;
+    }
+    for (; n >= 1000 && unit < 3; unit++)
+        n /= 1000;
+    (void)snprintf(ret, 32, "%.1f %s", n, units[unit]);
+}
+
 const char *out_color(bool on, char which)
 {
     if (!on)

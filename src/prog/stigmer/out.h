@@ -38,6 +38,9 @@ void out_yaml(struct buf *b, const json_t *doc);
 /* "3s", "5m", "2h", "4d": how long ago, as tables show it. */
 void out_age(int64_t from_ms, int64_t now_ms, char ret[24]);
 
+/* "0 B", "4.1 kB", "12.3 MB": as tables show it. */
+void out_size(int64_t bytes, char ret[32]);
+
 /* Colour codes, "" when colours are off: 'r'ed, 'g'reen, 'y'ellow, 'd'im, 'b'old, '0' reset. */
 const char *out_color(bool on, char which);
 
