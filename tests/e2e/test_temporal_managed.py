@@ -17,8 +17,8 @@ TEMPORAL = shutil.which("temporal") or "temporal"  # scripts/setup.sh --tests pu
 
 
 class TemporalHome(Home):
-    def __init__(self, model_port, **temporal):
-        super().__init__(model_port)
+    def __init__(self, model_port, runner=None, **temporal):
+        super().__init__(model_port, **(runner or {}))
         self.temporal_port, self.ui_port = free_port(), free_port()
         self.change(address=f"127.0.0.1:{self.temporal_port}", managed="true", heartbeat="2s",
                     ui=f"http://127.0.0.1:{self.ui_port}", **temporal)
@@ -257,6 +257,14 @@ def test_one_of_somebody_else_is_waited_for_and_never_touched(managed):
         check = next(c for c in json.loads(r.stdout)["checks"] if c["id"] == "temporal.reach")
         assert check["status"] == "ok"  # of the settings; the flag was the running server's
         assert managed.temporal()["state"] == "degraded"
+
+
+def test_a_container_takes_its_work_from_it_and_a_network_that_does_not_reach_it_is_told(model):
+    with TemporalHome(model, runner={"kind": "docker", "name": f"sgm-temporal-{os.getpid()}"}) as h:
+        h.up()
+        h.ok("attach", h.begin("just-say"))
+        r = h.stigmer("server", "restart", "--set", "runner.network=bridge")
+        assert r.returncode == 0 and "'bridge' does not reach Temporal at" in r.stderr, r.stderr
 
 
 def test_naming_an_address_is_not_starting_a_server(home):

@@ -158,7 +158,6 @@ static void choose_ui(struct unit_of_temporal *u)
 {
     struct err err;
 
-    u->ui[0] = u->notice[0] = '\0';
     if (check_port(u->place.host, u->place.ui_port, &err))
         (void)str_format(u->notice, sizeof u->notice,
                          "Temporal has no web UI: %.150s; temporal.ui can name another address",
@@ -234,6 +233,7 @@ static void start(struct runner_backend *b)
     struct unit_of_temporal *u = self(b);
 
     drop_inner(u);
+    u->ui[0] = u->notice[0] = '\0';
     if (find_all(u, &u->blocked)) {
         loop_timer_in(u->later, 0);
         return;
