@@ -134,7 +134,7 @@ def test_with_the_embedded_engine_there_is_nothing_of_it(home):
 @pytest.mark.parametrize("whom", ["temporal", "server", "keeper"])
 def test_whoever_is_killed_it_comes_back_with_its_database_and_no_orphan_is_left(managed, whom):
     managed.up()
-    run = at_gate(managed)
+    run = managed.begin("just-say") if whom == "keeper" else at_gate(managed)
     before = managed.temporal()["pid"]
     keeper, server = pids(managed)
     os.kill({"temporal": before, "server": server, "keeper": keeper}[whom], signal.SIGKILL)
@@ -147,9 +147,23 @@ def test_whoever_is_killed_it_comes_back_with_its_database_and_no_orphan_is_left
     assert is_listening(managed.temporal_port)
     if whom == "temporal":
         assert c["restarts"] == 1 and c["lastExit"] == "killed by signal 9 (Killed)"
-    managed.finish(run)
+    if whom == "keeper":
+        assert last(managed.follow(run))["phase"] == "completed"
+    else:
+        managed.finish(run)
     managed.ok("server", "stop")
     assert gone(c["pid"]) and not is_listening(managed.temporal_port)
+
+
+def test_one_that_stands_still_is_replaced(managed):
+    managed.up()
+    before = managed.temporal()["pid"]
+    os.kill(before, signal.SIGSTOP)
+    run = managed.begin("just-say")
+    assert last(managed.follow(run))["phase"] == "completed"
+    until(managed.is_ready)
+    c = managed.temporal()
+    assert gone(before) and c["pid"] != before and c["lastExit"] == "it did not answer any more and was killed"
 
 
 def test_a_start_whose_caller_is_killed_leaves_a_stack_that_stops_whole(managed):

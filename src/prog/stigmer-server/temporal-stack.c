@@ -11,6 +11,7 @@
 #include "svc/temporal-worker.h"
 
 #define STOP_GRACE_MS 3000 /* its database is whole whenever it is killed */
+#define HUNG_MS 10000      /* one that lives and answers nothing for so long is replaced */
 #define RESTARTS_ENOUGH 3  /* a first start that ended as often does not get better */
 
 struct temporal_stack {
@@ -19,6 +20,7 @@ struct temporal_stack {
     const struct config *config;    /* borrowed */
     struct supervise *supervise;    /* owned; NULL: it is not ours to start */
     struct temporal_stack_events events;
+    struct loop_timer *hung; /* owned; armed while one that is up does not answer */
     struct clock_mark since; /* of an external one: since it is as it is */
     bool was_reached;
     loop_fn *stopped;
@@ -33,14 +35,24 @@ static void on_engine_change(void *arg)
     struct engine_temporal_report r;
 
     engine_temporal_report(s->engine, &r);
-    if (r.reached != s->was_reached)
+    if (r.reached != s->was_reached) {
         s->since = clock_mark_now();
+        loop_timer_at(s->hung, r.reached ? INT64_MAX : loop_now_ms(s->loop) + HUNG_MS);
+    }
     s->was_reached = r.reached;
     if (s->supervise && r.reached)
         supervise_ready(s->supervise);
     else if (s->supervise && *r.trouble && s->events.on_progress)
         s->events.on_progress("Temporal was started and does not answer yet", s->events.arg);
     s->events.on_change(s->events.arg);
+}
+
+static void on_hung(void *arg)
+{
+    struct temporal_stack *s = arg;
+
+    if (s->supervise && !s->stopped)
+        supervise_hung(s->supervise);
 }
 
 static void on_unit_change(enum unit_state now, void *arg)
@@ -67,6 +79,7 @@ struct temporal_stack *temporal_stack_new(struct loop *loop, struct engine_tempo
     s->config = config;
     s->events = *events;
     s->since = clock_mark_now();
+    s->hung = loop_timer_new(loop, on_hung, s);
     engine_temporal_on_change(engine, on_engine_change, s);
     if (!config_temporal_is_managed(config))
         return s;
@@ -83,6 +96,7 @@ void temporal_stack_free(struct temporal_stack *s)
         return;
     engine_temporal_on_change(s->engine, NULL, NULL);
     supervise_free(s->supervise);
+    loop_timer_free(s->hung);
     free(s);
 }
 

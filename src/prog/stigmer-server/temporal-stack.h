@@ -2,7 +2,8 @@
  * started and kept up here (temporal.managed), or somebody else's; what status, start and stop have
  * to say of it.
  *
- *   managed    started with the stack, ready when it takes work, stopped with the stack
+ *   managed    started with the stack, ready when it takes work, stopped with the stack; one that
+ *              stands still is replaced
  *   external   never started or stopped; a start does not wait for it to come, only for an answer
  *              or its failing
  *
