@@ -9,7 +9,11 @@ cd "$(dirname "$0")/.."
 src=$PWD
 prefix=${STIGMER_DEMO_PREFIX:-$src/out}
 
-step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
+step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 show() {
     printf '$ %s\n' "$(echo "$*" | sed "s|$prefix/bin/||")"
     "$@"

@@ -10,6 +10,7 @@
 static enum log_level level_now = LOG_INFO;
 static const char *unit_now = "";
 static int fd_now = STDERR_FILENO;
+static _Thread_local char request_now[LOG_REQUEST];
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 _Static_assert(sizeof level_names / sizeof level_names[0] == LOG_LEVELS, "every level has a name");
@@ -30,6 +31,12 @@ void log_set_level(enum log_level level)
 void log_set_unit(const char *unit)
 {
     unit_now = unit;
+}
+
+void log_set_request(const char *id)
+{
+    if (!id || !str_format(request_now, sizeof request_now, "%s", id))
+        request_now[0] = '\0';
 }
 
 void log_set_fd(int fd)
@@ -174,6 +181,8 @@ void log_write(enum log_level level, const char *event, const char *const kv[])
         if (!kv[1])
             break; /* an odd list ends here instead of running on */
     }
+    if (*request_now)
+        put_pair(&l, "req", request_now);
     if (!end_line(&l))
         dropped++;
 }

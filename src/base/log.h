@@ -5,8 +5,8 @@
  * Values are quoted and escaped when they need it, so a line is always one line. One write(2) a
  * line, no allocation; past LOG_LINE bytes a line is cut and ends in "…". When writing fails or
  * would block, lines are dropped, never the program; the next line that can be written says how
- * many. Never a secret; never a prompt body above debug. Thread-safe. The level and the unit name
- * are the only mutable globals of the code base. */
+ * many. Never a secret; never a prompt body above debug. Thread-safe. The level, the unit name and
+ * each thread's request are the only mutable globals of the code base. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -26,6 +26,9 @@ struct log_num log_num_make(long long v);
 
 void log_set_level(enum log_level level);
 void log_set_unit(const char *unit); /* kept by pointer: a literal */
+/* Until it is set again, lines of this thread end in req=; NULL: in none. Kept by copy. */
+#define LOG_REQUEST 65
+void log_set_request(const char *id);
 void log_set_fd(int fd);
 bool log_is_on(enum log_level level);
 MUST_CHECK enum err_code log_level_parse(const char *text, enum log_level *ret, struct err *err);

@@ -18,7 +18,8 @@
 #define ANSWER_MAX ((size_t)4 << 20)
 #define EVENT_MAX ((size_t)256 << 10)
 #define PING_MS 3000
-#define ANSWER_MS 60000 /* start and remove work on a busy machine's disks */
+#define PING_ANSWER_MS 10000 /* Podman that has to wake up first, on a busy machine */
+#define ANSWER_MS 60000      /* start and remove work on a busy machine's disks */
 #define LOAD_MS 180000
 #define URL_SIZE 640
 #define NAME_SIZE 256
@@ -138,23 +139,25 @@ static enum err_code agree(struct docker *d, const char *version, struct err *er
 static enum err_code not_there(const struct docker *d, const struct err *why, struct err *err)
 {
     bool there = access(d->place.socket, F_OK) == 0;
+    bool is_podman = str_eq(d->place.runtime, "podman");
 
     if (there && access(d->place.socket, W_OK) < 0)
-        return err_hint(
-            err,
-            err_set(err, ERR_SANDBOX, "no permission to use the container engine at '%s'",
-                    d->place.socket),
-            "%s, or: stigmer server start --runner process",
-            str_eq(d->place.runtime, "podman") ? "systemctl --user enable --now podman.socket"
-                                               : "add this user to the group 'docker'");
+        return err_hint(err,
+                        err_set(err, ERR_SANDBOX,
+                                "no permission to use the container engine at '%s'",
+                                d->place.socket),
+                        "%s, or: stigmer server start --runner process",
+                        is_podman ? "systemctl --user enable --now podman.socket"
+                                  : "as root: usermod -aG docker YOU, then log in again");
     if (!there)
         err_set(err, ERR_SANDBOX, "no container engine: '%s' does not exist", d->place.socket);
     else
         err_set(err, ERR_SANDBOX, "no container engine answers at '%s': %.300s", d->place.socket,
                 why->msg);
-    return err_hint(err, ERR_SANDBOX, "start %s, or: stigmer server start --runner process",
-                    str_eq(d->place.runtime, "podman") ? "Podman's API (podman system service)"
-                                                       : "Docker");
+    return err_hint(err, ERR_SANDBOX, "%sstart %s, or: stigmer server start --runner process",
+                    there ? "" : "install or ",
+                    is_podman ? "Podman's API (podman system service)"
+                              : "Docker (systemctl start docker)");
 }
 
 static enum err_code judge(struct docker_call *c, enum http_failure failure, const struct err *why,
@@ -254,12 +257,11 @@ static void on_done(struct http_req *r, enum http_failure failure, const struct 
     json_decref(answer);
 }
 
-static void on_frame(int stream, const char *text, size_t len, void *arg)
+static void on_frame(int stream, bool begins, const char *text, size_t len, void *arg)
 {
     struct docker_call *c = arg;
 
-    (void)stream;
-    c->output(text, len, c->arg);
+    c->output(stream, begins, text, len, c->arg);
 }
 
 /* A line that is no JSON is passed over: what happened is asked for anyway when it matters. */
@@ -282,8 +284,11 @@ static void on_data(struct http_req *r, const void *data, size_t len, void *arg)
     if (http_req_status(r) != 200)
         return;
     if (c->event ? !ndjson_feed(&c->lines, data, len, &err)
-                 : !dockerlog_feed(&c->frames, data, len, &err))
+                 : !dockerlog_feed(&c->frames, data, len, &err)) {
+        if (c->output)
+            c->output(0, false, "", 0, c->arg);
         return;
+    }
     http_cancel(r);
     finish(c, &err, NULL);
 }
@@ -426,7 +431,7 @@ struct docker_call *docker_ping(struct docker *d, docker_fn *fn, void *arg)
     return ask(d, (struct ask){.method = "GET",
                                .before = "/version",
                                .is_ping = true,
-                               .first_byte_ms = PING_MS,
+                               .first_byte_ms = PING_ANSWER_MS,
                                .fn = fn,
                                .arg = arg});
 }
@@ -591,12 +596,14 @@ struct docker_call *docker_wait(struct docker *d, const char *container, docker_
                                .arg = arg});
 }
 
-struct docker_call *docker_logs(struct docker *d, const char *container, int64_t since,
+struct docker_call *docker_logs(struct docker *d, const char *container, int64_t since, bool follow,
                                 docker_output_fn *output, docker_fn *fn, void *arg)
 {
     char after[96];
 
-    (void)str_format(after, sizeof after, "/logs?follow=1&stdout=1&stderr=1&since=%" PRId64, since);
+    (void)str_format(after, sizeof after,
+                     "/logs?follow=%d&stdout=1&stderr=1&timestamps=1&since=%" PRId64, follow,
+                     since);
     return ask(d, (struct ask){.method = "GET",
                                .before = "/containers/",
                                .name = container,

@@ -70,9 +70,11 @@ struct docker_call *docker_remove(struct docker *d, const char *container, docke
 /* Answers when it does not run (any more). */
 struct docker_call *docker_wait(struct docker *d, const char *container, docker_fn *fn, void *arg);
 
-/* What it writes, from since (seconds of the wall clock) until it ends. */
-typedef void docker_output_fn(const char *text, size_t len, void *arg);
-struct docker_call *docker_logs(struct docker *d, const char *container, int64_t since,
+/* What it writes, from since (seconds of the wall clock) on; follow: until it ends, else what there
+ * is. Frames as wire/dockerlog.h gives them, each begins with the engine's time and a space; after
+ * what came at once one of length 0. */
+typedef void docker_output_fn(int stream, bool begins, const char *text, size_t len, void *arg);
+struct docker_call *docker_logs(struct docker *d, const char *container, int64_t since, bool follow,
                                 docker_output_fn *output, docker_fn *fn, void *arg);
 
 /* What happens to a container from now on, an object each ("Action": pause, unpause, oom, die, …,

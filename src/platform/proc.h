@@ -4,9 +4,13 @@
 #ifndef PLATFORM_PROC_H
 #define PLATFORM_PROC_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* 0: it is gone, or a zombie with no thread left. */
 unsigned long long proc_started(pid_t pid);
+
+/* Held by a signal (SIGSTOP), or by a debugger. */
+bool proc_is_stopped(pid_t pid);
 
 #endif

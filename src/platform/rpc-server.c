@@ -2,10 +2,14 @@
 #include "platform/rpc-server.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "platform/rpc-conn.h"
@@ -35,6 +39,10 @@ struct rpc_server {
     loop_fn *drained;
     void *drained_arg;
     struct loop_timer *grace;
+    rpc_observer_fn *observer;
+    void *observer_arg;
+    uint32_t mark; /* of this server, in the ids of its requests */
+    uint64_t requests;
 };
 
 struct rpc_call {
@@ -47,9 +55,51 @@ struct rpc_call {
     void *on_closed_arg;
     loop_fn *on_drained;
     void *on_drained_arg;
+    int64_t begun_ms; /* mono */
+    char id[LOG_REQUEST];
     bool answered; /* response headers are out */
     bool over;     /* its on_closed is running */
 };
+
+/* ---- requests ---- */
+
+static bool is_sane_id(const char *id)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-";
+    size_t len = id ? strlen(id) : 0;
+
+    return len && len < LOG_REQUEST && strspn(id, allowed) == len;
+}
+
+static void name_request(struct rpc_server *s, const struct h2_stream *stream,
+                         char ret[LOG_REQUEST])
+{
+    const char *theirs = h2_stream_header(stream, "x-request-id");
+
+    if (!is_sane_id(theirs) || !str_format(ret, LOG_REQUEST, "%s", theirs))
+        (void)str_format(ret, LOG_REQUEST, "%08" PRIx32 "-%" PRIx64, s->mark, ++s->requests);
+}
+
+static void tell_ended(struct rpc_server *s, const struct h2_stream *stream, const char *id,
+                       int64_t begun_ms, const struct err *err)
+{
+    const char *path = h2_stream_header(stream, ":path");
+
+    if (!s->observer)
+        return;
+    log_set_request(id);
+    s->observer(
+        &(struct rpc_ended_call){path ? path : "", err, begun_ms ? clock_mono_ms() - begun_ms : 0},
+        s->observer_arg);
+    log_set_request(NULL);
+}
+
+void rpc_server_observe(struct rpc_server *s, rpc_observer_fn *fn, void *arg)
+{
+    s->observer = fn;
+    s->observer_arg = arg;
+}
 
 /* ---- calls ---- */
 
@@ -69,7 +119,7 @@ static void call_tell_closed(struct rpc_call *c)
         c->on_closed(c->on_closed_arg);
 }
 
-#define STATUS_FIELDS 7
+#define STATUS_FIELDS 8
 
 struct status_text {
     char number[16];
@@ -78,7 +128,7 @@ struct status_text {
 
 /* The fields of a status; those of an answer without a body first. */
 static size_t status_fields(struct h2_field f[STATUS_FIELDS], struct status_text *t, bool only,
-                            const char *http_status, const struct err *err)
+                            const char *http_status, const char *id, const struct err *err)
 {
     size_t n = 0;
     if (only) {
@@ -87,6 +137,7 @@ static size_t status_fields(struct h2_field f[STATUS_FIELDS], struct status_text
     }
     snprintf(t->number, sizeof t->number, "%d", err ? err_code_grpc(err->code) : GRPC_OK);
     f[n++] = (struct h2_field){"grpc-status", t->number};
+    f[n++] = (struct h2_field){"x-request-id", id};
     if (!err)
         return n;
     grpc_percent_encode(err->msg, &t->message);
@@ -99,11 +150,12 @@ static size_t status_fields(struct h2_field f[STATUS_FIELDS], struct status_text
     return n;
 }
 
-static void stream_fail(struct h2_stream *s, const char *http_status, const struct err *err)
+static void stream_fail(struct h2_stream *s, const char *http_status, const char *id,
+                        const struct err *err)
 {
     struct h2_field f[STATUS_FIELDS + 1];
     struct status_text t = {0};
-    size_t n = status_fields(f, &t, true, http_status, err);
+    size_t n = status_fields(f, &t, true, http_status, id, err);
     f[n++] = (struct h2_field){"grpc-accept-encoding", "identity"};
     h2_stream_answer(s, f, n, true);
     buf_done(&t.message);
@@ -115,12 +167,13 @@ static void call_end(struct rpc_call *c, const struct err *err)
     struct h2_stream *s = c->stream;
     if (c->over)
         return;
+    tell_ended(c->server, s, c->id, c->begun_ms, err);
     if (!c->answered && err) {
-        stream_fail(s, "200", err);
+        stream_fail(s, "200", c->id, err);
     } else {
         struct h2_field f[STATUS_FIELDS];
         struct status_text t = {0};
-        size_t n = status_fields(f, &t, !c->answered, "200", err);
+        size_t n = status_fields(f, &t, !c->answered, "200", c->id, err);
         if (c->answered)
             h2_stream_end(s, f, n);
         else
@@ -304,33 +357,49 @@ static enum err_code check_headers(struct rpc_server *s, struct h2_stream *strea
     return rc;
 }
 
+static void begin_call(struct rpc_server *s, struct h2_stream *stream, const struct entry *entry,
+                       const char *id, int64_t timeout_ms)
+{
+    struct rpc_call *c = mem_new(sizeof *c);
+
+    c->server = s;
+    c->stream = stream;
+    c->entry = entry;
+    c->begun_ms = clock_mono_ms();
+    memcpy(c->id, id, sizeof c->id);
+    h2_stream_set(stream, c);
+    if (timeout_ms >= 0) {
+        c->deadline = loop_timer_new(s->loop, on_deadline, c);
+        loop_timer_in(c->deadline, timeout_ms);
+    }
+}
+
 static void on_headers(struct h2_stream *stream, void *arg)
 {
     struct rpc_server *s = arg;
     struct err err;
     const struct entry *entry = NULL;
     int64_t timeout_ms = -1;
-    const char *method = h2_stream_header(stream, ":method");
+    char id[LOG_REQUEST];
+    const char *method = h2_stream_header(stream, ":method"), *refused = NULL;
+
+    name_request(s, stream, id);
     if (!h2_stream_headers_too_big(stream) && (!method || strcmp(method, "POST") != 0)) {
         err_set(&err, ERR_INTERNAL, "gRPC needs the method POST, not %.40s", method ? method : "");
-        stream_fail(stream, "405", &err);
+        refused = "405";
     } else if (!h2_stream_headers_too_big(stream) &&
                !is_grpc_type(h2_stream_header(stream, "content-type"))) {
         err_set(&err, ERR_INVALID, "the content-type is not application/grpc");
-        stream_fail(stream, "415", &err);
+        refused = "415";
     } else if (check_headers(s, stream, &entry, &timeout_ms, &err)) {
-        stream_fail(stream, "200", &err);
-    } else {
-        struct rpc_call *c = mem_new(sizeof *c);
-        c->server = s;
-        c->stream = stream;
-        c->entry = entry;
-        h2_stream_set(stream, c);
-        if (timeout_ms >= 0) {
-            c->deadline = loop_timer_new(s->loop, on_deadline, c);
-            loop_timer_in(c->deadline, timeout_ms);
-        }
+        refused = "200";
     }
+    if (!refused) {
+        begin_call(s, stream, entry, id, timeout_ms);
+        return;
+    }
+    tell_ended(s, stream, id, 0, &err);
+    stream_fail(stream, refused, id, &err);
 }
 
 static enum err_code unpack(const struct rpc_call *c, const uint8_t *data, size_t len,
@@ -366,7 +435,9 @@ static void on_message(struct h2_stream *stream, const uint8_t *data, size_t len
         c->over = false;
         call_end(c, &err);
     } else if (c->entry->method->client_streams) {
+        log_set_request(c->id);
         c->entry->method->fn(c, req, s->services[c->entry->service].arg);
+        log_set_request(NULL);
         protobuf_c_message_free_unpacked(req, NULL);
     } else {
         c->request = req;
@@ -389,6 +460,7 @@ static void on_end(struct h2_stream *stream, void *arg)
         return;
     const struct entry *e = c->entry;
     void *service_arg = s->services[e->service].arg;
+    log_set_request(c->id);
     if (e->method->client_streams) {
         if (e->method->on_end)
             e->method->on_end(c, service_arg);
@@ -404,6 +476,7 @@ static void on_end(struct h2_stream *stream, void *arg)
         e->method->fn(c, req, service_arg);
         protobuf_c_message_free_unpacked(req, NULL);
     }
+    log_set_request(NULL);
 }
 
 static void on_closed(struct h2_stream *stream, uint32_t error, void *arg)
@@ -411,8 +484,11 @@ static void on_closed(struct h2_stream *stream, uint32_t error, void *arg)
     (void)arg;
     (void)error;
     struct rpc_call *c = h2_stream_user(stream);
+    struct err err;
     if (!c)
         return;
+    err_set(&err, ERR_CANCELLED, "the client went away");
+    tell_ended(c->server, stream, c->id, c->begun_ms, &err);
     call_tell_closed(c);
     call_free(c);
 }
@@ -497,6 +573,7 @@ struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *li
     l.answer_ms = l.answer_ms ? l.answer_ms : 600000;
     l.idle_ms = l.idle_ms ? l.idle_ms : 900000;
     s->loop = loop;
+    s->mark = (uint32_t)clock_wall_ms() ^ (uint32_t)getpid() << 16;
     s->limits = l;
     s->conns = rpc_conns_new(loop, &s->limits, &events, on_no_connections, s);
     return s;

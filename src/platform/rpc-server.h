@@ -12,6 +12,10 @@
  * 404/405/415 for what is not gRPC, gzip refused with UNIMPLEMENTED and grpc-accept-encoding:
  * identity.
  *
+ * Each request has an id: what the client's metadata x-request-id says, when that is 1 to 64
+ * letters, digits or any of "._:-", else one of ours. It is in the trailers under the same name,
+ * and in every line that is logged while a handler runs (log_set_request).
+ *
  * Ownership: a call is a handle owned by the server; it stays valid until rpc_call_finish/fail
  * has been called by the handler's side OR its on_closed callback has run, whichever is first.
  * A handler may finish at once or keep the pointer and finish in a later turn; when it keeps it,
@@ -96,6 +100,15 @@ void rpc_server_restrict(struct rpc_server *s, const char *service, unsigned gat
 void rpc_server_drain(struct rpc_server *s, int64_t grace_ms, loop_fn *done, void *arg);
 
 unsigned rpc_server_connections(const struct rpc_server *s);
+
+/* How a request ended; also one that reached no handler. The log's request is set meanwhile. */
+struct rpc_ended_call {
+    const char *path;      /* "/service/method", as the client sent it */
+    const struct err *err; /* NULL: well; ERR_CANCELLED: the client went away */
+    int64_t took_ms;
+};
+typedef void rpc_observer_fn(const struct rpc_ended_call *call, void *arg);
+void rpc_server_observe(struct rpc_server *s, rpc_observer_fn *fn, void *arg);
 
 /* The names of the services that answer on a gate; NULL past the last. */
 const char *rpc_server_service(const struct rpc_server *s, unsigned gates, size_t i);

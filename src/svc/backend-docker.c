@@ -10,17 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
 #include "platform/logsink.h"
+#include "svc/container-log.h"
 
 #define ID_SIZE 80
-#define TAIL_SIZE 16384   /* of the log: to know again what an earlier server has written */
-#define OVERLAP_S 2       /* how much of it is asked for again */
 #define AWAY_RETRY_MS 500 /* an engine that is restarted */
 #define AWAY_TRIES 20
 #define LIMIT_MOST 4096
@@ -35,12 +33,12 @@ struct container {
     struct docker_call *wait, *logs, *events, *signal;
     struct loop_timer *later; /* owned: for the engine to come back, for last words, for a kill */
     struct logsink *sink;     /* owned; while it runs */
-    json_t *body;             /* owned; of create */
+    struct container_log *output; /* owned; likewise */
+    char log_trouble[LOGSINK_TROUBLE];
+    json_t *body; /* owned; of create */
     char id[ID_SIZE];
     struct err why; /* what on_exited or on_blocked will tell */
-    char *tail;     /* owned; of the log before an adoption; NULL once new lines come */
-    struct buf line;
-    int archive; /* owned; -1 but while it is loaded */
+    int archive;    /* owned; -1 but while it is loaded */
     int last_percent;
     unsigned away;
     int64_t oom_ms; /* when a process of it was last killed for memory; 0: not seen */
@@ -61,12 +59,10 @@ static void close_output(struct container *c)
 {
     docker_cancel(c->logs);
     c->logs = NULL;
-    if (c->sink && c->line.len)
-        logsink_write(c->sink, c->line.data, c->line.len);
     logsink_close(c->sink);
     c->sink = NULL;
-    buf_done(&c->line);
-    free(TAKE(c->tail));
+    container_log_free(TAKE(c->output));
+    c->log_trouble[0] = '\0';
 }
 
 static void gone(struct container *c)
@@ -101,6 +97,8 @@ static void on_removed(const struct err *err, const json_t *answer, void *arg)
 /* It is over, for the reason in c->why. */
 static void end(struct container *c)
 {
+    if (c->ended)
+        container_log_end(c->output);
     docker_cancel(c->wait);
     docker_cancel(c->events);
     c->wait = c->events = NULL;
@@ -135,37 +133,27 @@ static bool is_over(struct container *c, const struct err *err)
 
 /* ---- it runs ------------------------------------------------------------------------------- */
 
-/* Lines that an earlier server has written to the log already are passed over. */
-static void put_line(struct container *c)
+static void on_lines(const char *lines, size_t len, void *arg)
 {
-    if (c->tail && strstr(c->tail, buf_text(&c->line))) {
-        buf_clear(&c->line);
-        return;
-    }
-    free(TAKE(c->tail));
-    logsink_write(c->sink, c->line.data, c->line.len);
-    buf_clear(&c->line);
+    struct container *c = arg;
+    bool was = *c->log_trouble;
+
+    logsink_write(c->sink, lines, len);
+    if (logsink_trouble(c->sink, c->log_trouble) != was)
+        c->base.events.on_trouble(c->base.events.arg);
 }
 
-static void on_output(const char *text, size_t len, void *arg)
+static void on_output(int stream, bool begins, const char *text, size_t len, void *arg)
 {
     struct container *c = arg;
 
-    while (len) {
-        const char *lf = memchr(text, '\n', len);
-        size_t n = lf ? (size_t)(lf - text) + 1 : len;
-
-        if (!c->tail && !c->line.len) {
-            logsink_write(c->sink, text, n);
-        } else {
-            buf_put(&c->line, text, n);
-            if (lf || c->line.len > TAIL_SIZE)
-                put_line(c);
-        }
-        text += n;
-        len -= n;
-    }
+    if (len)
+        container_log_take(c->output, stream, begins, text, len);
+    else
+        container_log_flush(c->output);
 }
+
+static void listen_to(struct container *c, bool again);
 
 /* While it runs this is the engine's doing (a rotation of its own file, say): it is asked again. */
 static void on_logs_end(const struct err *err, const json_t *answer, void *arg)
@@ -182,22 +170,12 @@ static void on_logs_end(const struct err *err, const json_t *answer, void *arg)
         log_warn("the runner's output broke off", "why", err->msg);
 }
 
-/* The end of the log as it is; the time from which the engine is asked for more. */
-static int64_t read_tail(struct container *c)
+/* From where the log ends: of a container that was there before, or whose stream broke off. */
+static void listen_to(struct container *c, bool again)
 {
-    OWN_FD int fd = open(c->config.log_file, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    off_t from;
-    ssize_t n;
+    int64_t since = again ? container_log_resume(c->output, c->config.log_file, true) : (int64_t)0;
 
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
-        return 0;
-    from = st.st_size > TAIL_SIZE ? st.st_size - TAIL_SIZE : 0;
-    free(c->tail);
-    c->tail = mem_new(TAIL_SIZE + 1);
-    n = pread(fd, c->tail, TAIL_SIZE, from);
-    c->tail[n > 0 ? n : 0] = '\0';
-    return st.st_mtime - OVERLAP_S;
+    c->logs = docker_logs(c->docker, c->id, since, true, on_output, on_logs_end, c);
 }
 
 static void follow(struct container *c, bool adopted);
@@ -207,6 +185,17 @@ static bool is_oom(const struct container *c, const json_t *state, int code)
 {
     return json_is_true(json_object_get(state, "OOMKilled")) && code != 0 &&
            (!c->oom_ms || clock_mono_ms() - c->oom_ms < OOM_MS);
+}
+
+static enum err_code open_output(struct container *c, struct err *err)
+{
+    const struct container_spec *s = &c->config.spec;
+    enum err_code code =
+        logsink_open(c->config.log_file, s->log_max_size, (int)s->log_max_files, &c->sink, err);
+
+    if (!code)
+        c->output = container_log_new(on_lines, c);
+    return code;
 }
 
 static void describe_exit(struct container *c, const json_t *state)
@@ -277,7 +266,7 @@ static void on_later(void *arg)
         end(c); /* without them, then */
     } else if (c->up && c->wait) {
         if (!c->logs)
-            c->logs = docker_logs(c->docker, c->id, read_tail(c), on_output, on_logs_end, c);
+            listen_to(c, true);
     } else if (c->up) {
         c->step = docker_ping(c->docker, on_back, c);
     } else if (c->wants_end && !c->step) {
@@ -364,17 +353,13 @@ static void watch(struct container *c, bool adopted)
 
 static void follow(struct container *c, bool adopted)
 {
-    const struct container_spec *s = &c->config.spec;
-    int64_t since = 0;
     struct err err;
 
-    if (logsink_open(c->config.log_file, s->log_max_size, (int)s->log_max_files, &c->sink, &err)) {
+    if (open_output(c, &err)) {
         fail(c, &err);
         return;
     }
-    if (adopted)
-        since = read_tail(c);
-    c->logs = docker_logs(c->docker, c->id, since, on_output, on_logs_end, c);
+    listen_to(c, adopted);
     c->wait = docker_wait(c->docker, c->id, on_waited, c);
     c->up = true;
     watch(c, adopted);
@@ -448,6 +433,33 @@ static void on_cleared(const struct err *err, const json_t *answer, void *arg)
         create(c);
 }
 
+/* Of a container that is not gone on with, what it wrote while nobody listened. */
+static void on_last_words(const struct err *err, const json_t *answer, void *arg)
+{
+    struct container *c = arg;
+
+    (void)answer;
+    c->step = NULL;
+    if (err)
+        log_warn("the last output of a container that is replaced cannot be had", "why", err->msg);
+    container_log_end(c->output);
+    close_output(c);
+    c->step = docker_remove(c->docker, c->config.name, on_cleared, c);
+}
+
+static void replace(struct container *c)
+{
+    struct err err;
+
+    if (open_output(c, &err)) {
+        fail(c, &err);
+        return;
+    }
+    c->step = docker_logs(c->docker, c->config.name,
+                          container_log_resume(c->output, c->config.log_file, true), false,
+                          on_output, on_last_words, c);
+}
+
 static void refuse_name(struct container *c, const char *owner)
 {
     struct err err;
@@ -493,7 +505,7 @@ static void on_found(const struct err *err, const json_t *answer, void *arg)
         refuse_name(c, container_spec_owner(answer));
         return;
     case CONTAINER_SPEC_OTHER:
-        c->step = docker_remove(c->docker, c->config.name, on_cleared, c);
+        replace(c);
         return;
     case CONTAINER_SPEC_SAME:
         adopt(c, json_string_value(json_object_get(answer, "Id")));
@@ -501,7 +513,7 @@ static void on_found(const struct err *err, const json_t *answer, void *arg)
     }
 }
 
-static void load(struct container *c);
+static void load(struct container *c, bool missing);
 
 /* The id that the archive's image will have; "" when there is no archive. */
 static void archive_id(const struct container *c, char ret[ID_SIZE])
@@ -522,6 +534,8 @@ static void no_image(struct container *c, const struct err *err)
 {
     struct err own = *err;
 
+    err_set(&own, own.code, "there is no image '%s' at this engine, and none is fetched unasked",
+            c->config.spec.image);
     err_hint(&own, own.code, "docker pull %s, or: stigmer config unset runner.image",
              c->config.spec.image);
     fail(c, &own);
@@ -547,7 +561,7 @@ static void on_image(const struct err *err, const json_t *answer, void *arg)
     archive_id(c, wanted);
     if (ours && !c->loaded && (missing || (!err && *wanted && !str_eq(id, wanted)))) {
         c->step = NULL;
-        load(c);
+        load(c, missing);
         return;
     }
     if (missing) {
@@ -599,7 +613,8 @@ static void on_loaded(const struct err *err, const json_t *answer, void *arg)
     c->step = docker_image(c->docker, c->config.spec.image, on_image, c);
 }
 
-static void load(struct container *c)
+/* missing: there is none at all, and not one of another build. */
+static void load(struct container *c, bool missing)
 {
     struct stat st;
     struct err err;
@@ -607,9 +622,12 @@ static void load(struct container *c)
     c->loaded = true;
     c->archive = open(c->config.archive, O_RDONLY | O_CLOEXEC);
     if (c->archive < 0 || fstat(c->archive, &st) < 0 || !S_ISREG(st.st_mode)) {
-        err_set(&err, ERR_NOT_FOUND, "the image '%s' is missing and so is its archive '%s'",
-                c->config.spec.image, c->config.archive);
-        err_hint(&err, ERR_NOT_FOUND, "scripts/build.sh, or: docker load -i ARCHIVE");
+        err_set(&err, ERR_NOT_FOUND, "the image '%s' is %s, and its archive '%s' is missing",
+                c->config.spec.image, missing ? "not there" : "of another build",
+                c->config.archive);
+        err_hint(&err, ERR_NOT_FOUND,
+                 "install stigmer again (scripts/build.sh --prefix DIR, or its package), or: "
+                 "stigmer server start --runner process");
         if (c->archive >= 0)
             (void)close(take_fd(&c->archive));
         fail(c, &err);
@@ -707,7 +725,9 @@ static const char *runtime_of(const struct runner_backend *b)
 
 static const char *trouble_of(const struct runner_backend *b)
 {
-    return ((const struct container *)b)->paused ? "the container is paused" : "";
+    const struct container *c = (const struct container *)b;
+
+    return c->paused ? "the container is paused" : c->log_trouble;
 }
 
 static void free_backend(struct runner_backend *b)

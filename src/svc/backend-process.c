@@ -31,6 +31,7 @@ struct process {
     bool in_line;      /* the last line of the log has no end yet */
     char words[WORDS]; /* of a foreign program */
     size_t words_len;
+    char trouble[LOGSINK_TROUBLE]; /* with its log; "" */
 };
 
 static struct process *self(struct runner_backend *b)
@@ -110,15 +111,20 @@ static void write_stamped(struct process *p, const char *text, size_t len)
 static bool read_some(struct process *p)
 {
     char text[16384];
+    bool was = *p->trouble;
     ssize_t n = read(p->output_fd, text, sizeof text);
 
-    if (n > 0 && p->config.foreign) {
+    if (n <= 0)
+        return false;
+    if (p->config.foreign) {
         keep_words(p, text, (size_t)n);
         write_stamped(p, text, (size_t)n);
-    } else if (n > 0) {
+    } else {
         logsink_write(p->sink, text, (size_t)n);
     }
-    return n > 0;
+    if (logsink_trouble(p->sink, p->trouble) != was && p->base.events.on_trouble)
+        p->base.events.on_trouble(p->base.events.arg);
+    return true;
 }
 
 static void close_output(struct process *p)
@@ -134,6 +140,7 @@ static void close_output(struct process *p)
     p->in_line = false;
     logsink_close(p->sink);
     p->sink = NULL;
+    p->trouble[0] = '\0';
 }
 
 static void on_output(int events, void *arg)
@@ -249,6 +256,11 @@ static const char *nothing(const struct runner_backend *b)
     return "";
 }
 
+static const char *trouble_of(const struct runner_backend *b)
+{
+    return ((const struct process *)b)->trouble;
+}
+
 static const char *name_of(const struct runner_backend *b)
 {
     (void)b;
@@ -276,7 +288,7 @@ struct runner_backend *backend_process_new(struct loop *loop,
                                                   .kill = kill_now,
                                                   .pid = pid_of,
                                                   .container_id = nothing,
-                                                  .trouble = nothing,
+                                                  .trouble = trouble_of,
                                                   .free = free_backend};
     struct process *p = mem_new(sizeof *p);
 

@@ -11,6 +11,10 @@
 #define MOUNTED_RUNNER "/.stigmer/agent-runner"
 #define TMP_OPTIONS "rw,exec,nosuid,nodev,mode=1777,size=%lld"
 #define API_START_INTERVAL 44 /* Docker 25: asks more often until it is healthy */
+/* Of the engine's own copy of the output: Docker before 23 loses lines for those who listen when it
+ * rotates this often, so it seldom does; and the server needs only what it has not seen yet. */
+#define ENGINE_LOG_SIZE "33554432"
+#define ENGINE_LOG_FILES "2"
 #define SECOND ((json_int_t)1000000000)
 
 static json_t *mount(const char *from, const char *to, bool read_only)
@@ -35,14 +39,6 @@ static json_t *mounts(const struct container_spec *s, bool foreign)
     return list;
 }
 
-static json_t *text_of(int64_t n)
-{
-    char text[24];
-
-    (void)str_format(text, sizeof text, "%lld", (long long)n);
-    return json_string(text);
-}
-
 static json_t *ulimit(const char *name, int64_t n)
 {
     return json_pack("{s:s,s:I,s:I}", "Name", name, "Soft", (json_int_t)n, "Hard", (json_int_t)n);
@@ -56,13 +52,12 @@ static json_t *host_config(const struct container_spec *s, bool foreign)
     /* Its content counts as the container's memory, and no kill frees it. */
     (void)str_format(tmp, sizeof tmp, TMP_OPTIONS, (long long)s->memory / 2);
     h = json_pack(
-        "{s:s,s:b,s:[s],s:[sss],s:[s],s:I,s:I,s:I,s:o,s:{s:s},s:{s:s,s:{s:o,s:o}},s:{s:s}}",
+        "{s:s,s:b,s:[s],s:[sss],s:[s],s:I,s:I,s:I,s:o,s:{s:s},s:{s:s,s:{s:s,s:s}},s:{s:s}}",
         "NetworkMode", s->network, "ReadonlyRootfs", 1, "CapDrop", "ALL", "CapAdd", "SETUID",
         "SETGID", "KILL", "SecurityOpt", "no-new-privileges", "Memory", (json_int_t)s->memory,
         "MemorySwap", (json_int_t)s->memory, "PidsLimit", (json_int_t)s->pids, "Mounts",
         mounts(s, foreign), "Tmpfs", "/tmp", tmp, "LogConfig", "Type", "json-file", "Config",
-        "max-size", text_of(s->log_max_size), "max-file", text_of(s->log_max_files),
-        "RestartPolicy", "Name", "no");
+        "max-size", ENGINE_LOG_SIZE, "max-file", ENGINE_LOG_FILES, "RestartPolicy", "Name", "no");
 
     if (s->cpus > 0)
         json_object_set_new(h, "NanoCpus", json_integer((json_int_t)(s->cpus * 1e9)));

@@ -37,7 +37,9 @@ static enum err_code open_dir(const char *dir, int *ret, struct err *err)
     struct stat st;
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-        return err_sys(err, errno, "make the folder for keys '%s'", dir);
+        return err_hint(err, err_sys(err, errno, "make the folder for keys '%s'", dir),
+                        "keys are kept in memory: make /dev/shm a tmpfs of mode 1777, or set "
+                        "XDG_RUNTIME_DIR to a folder of yours in memory");
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(err, errno, "open the folder for keys '%s'", dir);

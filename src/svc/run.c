@@ -203,6 +203,7 @@ static void run_tool(struct run *r, const struct agent_request *q)
     struct run_tool *t = mem_new(sizeof *t);
     struct toolhost_request req = {
         .session_id = r->session,
+        .run = r->id,
         .workspace = r->workspace,
         .name = q->name,
         .args_json = *q->args_json ? q->args_json : "{}",
@@ -280,11 +281,13 @@ static void on_turn(struct model_turn *turn, void *arg)
 
 static void tell_retry(struct run *r, const struct err *why, int64_t wait_ms)
 {
-    char text[1400];
+    char text[1400], when[32] = "at once";
 
-    (void)str_format(
-        text, sizeof text, "%s; trying again in %" PRId64 ".%" PRId64 " s (attempt %u of %u)",
-        why->msg, wait_ms / 1000, wait_ms % 1000 / 100, r->calls_made + 1, r->policy.max_attempts);
+    if (wait_ms >= 100)
+        (void)str_format(when, sizeof when, "in %" PRId64 ".%" PRId64 " s", wait_ms / 1000,
+                         wait_ms % 1000 / 100);
+    (void)str_format(text, sizeof text, "%s; trying again %s (attempt %u of %u)", why->msg, when,
+                     r->calls_made + 1, r->policy.max_attempts);
     log_warn("model call failed, trying again", "run", r->id, "why", why->msg, "wait_ms",
              log_int(wait_ms));
     loop_timer_in(r->retry, wait_ms);

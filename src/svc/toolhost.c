@@ -23,6 +23,7 @@ struct toolhost_call {
     struct host *host;     /* borrowed; NULL: refused before it reached one */
     struct toolhost_call *next;
     uint64_t id;
+    char *run; /* owned */
     bool effect;
     bool again;    /* pure, and its host died once: it was sent a second time */
     bool lost;     /* its host is gone; the answer is being given */
@@ -86,6 +87,7 @@ static void unlink_call(struct toolhost_call **list, const struct toolhost_call 
 
 static void call_free(struct toolhost_call *c)
 {
+    free(c->run);
     free(c->body);
     free(c->refusal);
     free(c);
@@ -170,9 +172,22 @@ static void answer_lost(struct host *h, enum toolhost_outcome outcome, const cha
     arm_idle(h);
 }
 
+/* A line for each run that it is about. */
+static void warn(const struct host *h, const char *event, const char *why)
+{
+    if (!h->calls)
+        log_warn(event, "session", h->session_id, "why", why);
+    for (const struct toolhost_call *c = h->calls, *first; c; c = c->next) {
+        for (first = h->calls; !str_eq(first->run, c->run);)
+            first = first->next;
+        if (first == c)
+            log_warn(event, "run", c->run, "session", h->session_id, "why", why);
+    }
+}
+
 static void host_failed(struct host *h, const char *what)
 {
-    log_warn("a tool host could not start", "session", h->session_id, "error", what);
+    warn(h, "a tool host could not start", what);
     host_close(h);
     for (struct toolhost_call *c = h->calls; c; c = c->next)
         c->lost = true;
@@ -234,7 +249,7 @@ static void host_died(struct host *h, const char *why)
 {
     bool pending = false;
 
-    log_warn("a tool host is gone", "session", h->session_id, "why", why);
+    warn(h, "a tool host is gone", why);
     host_close(h);
     for (struct toolhost_call *c = h->calls; c; c = c->next) {
         c->lost = c->effect || c->again;
@@ -518,7 +533,8 @@ struct toolhost_call *toolhost_start(struct toolhosts *t, const struct toolhost_
     struct err err = {0};
     struct host *h;
 
-    *c = (struct toolhost_call){.all = t, .id = ++t->last_id, .done = done, .arg = arg};
+    *c = (struct toolhost_call){
+        .all = t, .id = ++t->last_id, .run = mem_str(req->run), .done = done, .arg = arg};
     for (size_t i = 0; i < req->env_count; i++) {
         env[i][0] = req->env[i].name;
         env[i][1] = req->env[i].value;

@@ -32,6 +32,7 @@ struct toolhost_env {
 /* What one call may do and see; everything is copied. */
 struct toolhost_request {
     const char *session_id; /* one host per session */
+    const char *run;        /* for the log */
     const char *workspace;  /* folder name below the workspace root */
     const char *name;       /* tool */
     const char *args_json;

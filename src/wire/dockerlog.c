@@ -10,6 +10,7 @@ static enum err_code open_frame(struct dockerlog *d, struct err *err)
     if (h[0] > 2 || h[1] || h[2] || h[3])
         return err_set(err, ERR_INVALID, "no log frame: %02x %02x %02x %02x", h[0], h[1], h[2],
                        h[3]);
+    d->begins = true;
     d->left = (uint32_t)h[4] << 24 | (uint32_t)h[5] << 16 | (uint32_t)h[6] << 8 | h[7];
     return ERR_OK;
 }
@@ -27,7 +28,8 @@ enum err_code dockerlog_feed(struct dockerlog *d, const void *data, size_t len, 
         size_t n = d->left ? least(len, d->left) : least(len, sizeof d->head - d->head_len);
 
         if (d->left) {
-            d->fn(d->head[0], p, n, d->arg);
+            d->fn(d->head[0], d->begins, p, n, d->arg);
+            d->begins = false;
             d->left -= (uint32_t)n;
         } else {
             memcpy(d->head + d->head_len, p, n);

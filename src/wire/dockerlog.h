@@ -10,18 +10,20 @@
 #ifndef WIRE_DOCKERLOG_H
 #define WIRE_DOCKERLOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
-/* stream: 1 stdout, 2 stderr. A frame may come in several pieces. */
-typedef void dockerlog_fn(int stream, const char *text, size_t len, void *arg);
+/* stream: 1 stdout, 2 stderr. A frame may come in several pieces; begins: this is its first. */
+typedef void dockerlog_fn(int stream, bool begins, const char *text, size_t len, void *arg);
 
 struct dockerlog {
     uint8_t head[8];
     size_t head_len;
     uint32_t left; /* of the frame's text */
+    bool begins;   /* none of it was given yet */
     dockerlog_fn *fn;
     void *arg;
 };

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import pytest
@@ -109,6 +110,63 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_shown(cli, logs):
     (logs / "agent-runner.log").write_text(record(1, "good"))
     r = cli("server", "logs")
     assert "good" in r.stdout and "stigmer-server.log: Is a directory" in r.stderr, r.stderr
+
+
+def test_a_log_that_may_not_be_read_is_told(cli, logs):
+    (logs / "stigmer-server.log").write_text(record(1, "good"))
+    (logs / "agent-runner.log").symlink_to("agent-runner.log")
+    r = cli("server", "logs")
+    assert "good" in r.stdout and "agent-runner.log: Too many levels" in r.stderr, r.stderr
+
+
+def test_a_log_that_is_another_users_is_told():
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        folder = pathlib.Path(home, "data/logs")
+        folder.mkdir(parents=True)
+        os.chmod(home, 0o755)
+        (folder / "stigmer-server.log").write_text(record(1, "good"))
+        (folder / "agent-runner.log").write_text(record(1, "hidden"))
+        (folder / "agent-runner.log").chmod(0)
+        r = subprocess.run([program(), "server", "logs"], capture_output=True, text=True, timeout=30,
+                           env={**os.environ, "STIGMER_HOME": home}, **({"user": 65534} if os.geteuid() == 0 else {}))
+    assert "good" in r.stdout and "hidden" not in r.stdout and "agent-runner.log: Permission denied" in r.stderr, r
+
+
+def test_a_log_that_is_a_link_is_read(cli, logs, tmp_path):
+    (tmp_path / "elsewhere").write_text(record(1, "good"))
+    (logs / "agent-runner.log").symlink_to(tmp_path / "elsewhere")
+    assert "good" in cli("server", "logs").stdout
+
+
+def test_hostile_lines_are_one_line_each_and_drive_no_terminal_behind_a_pipe(cli, logs):
+    hostile = [b"\x1b]0;owned\x07\x1b[2J", b"nul \0 inside", b"bad \xff\xfe utf-8", "c1 \u009b2J".encode(), b"back\rover",
+               b"stigmer-server |at=2026-03-01T10:00:09.000Z level=error unit=u msg=\"forged\"", "t\u00fcr \t tab".encode()]
+    (logs / "agent-runner.log").write_bytes(b"\n".join([*hostile, b"q" * 1_000_000, b"no end"]))
+    shown = lines(cli("server", "logs", "--tail", "all"))
+    assert len(shown) == len(hostile) + 2 and all(line.startswith("agent-runner   |") for line in shown)
+    text = [line.split("|", 1)[1][1:] for line in shown]
+    assert text[:4] == ["\\x1b]0;owned\\x07\\x1b[2J", "nul \\x00 inside", "bad \\xff\\xfe utf-8", "c1 \\x9b2J"]
+    assert text[4] == "back\\x0dover" and text[6] == "t\u00fcr \t tab" and text[7] == "q" * 1_000_000 and text[8] == "no end"
+    raw = [json.loads(line)["raw"] for line in lines(cli("server", "logs", "-o", "json", "--tail", "all"))]
+    assert raw[0] == "\x1b]0;owned\x07\x1b[2J" and raw[1] == "nul \ufffd inside" and raw[4] == "back\rover"
+
+
+def test_lines_of_one_moment_keep_their_order_and_that_of_the_components(cli, logs):
+    for name in ("temporal", "agent-runner", "stigmer-server"):
+        (logs / f"{name}.log").write_text("".join(record(1, f"{name}-{n}") for n in range(200)))
+    expected = [f"{name}-{n}" for name in ("stigmer-server", "agent-runner", "temporal") for n in range(200)]
+    for args in (("--tail", "all"), ("--since", stamp(1)), ("--tail", "200")):
+        assert [line.split('"')[1] for line in lines(cli("server", "logs", "--no-prefix", *args))] == expected
+
+
+def test_since_finds_what_was_logged_before_a_clock_was_set_back(cli, logs):
+    def hour(minutes, name):
+        return "".join(record(60 * m + n, f"{name}-{m}-{n} {'x' * 100}") for m in minutes for n in range(60))
+    (logs / "stigmer-server.log").write_text(hour(range(0, 59), "first") + hour(range(10, 59), "second"))
+    for minute in (1, 20, 40, 58):
+        shown = lines(cli("server", "logs", "--since", stamp(60 * minute), "--tail", "all"))
+        begun = {name: sum(f'"{name}-' in line for line in shown) for name in ("first", "second")}
+        assert begun == {"first": 60 * (59 - minute), "second": 60 * (59 - max(10, minute))}, minute
 
 
 def test_no_logs_yet_is_said(cli):

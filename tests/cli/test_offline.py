@@ -25,6 +25,8 @@ def test_a_slip_is_exit_2_and_names_the_nearest(cli, args, near):
 
 def test_a_stray_argument_is_an_error(cli):
     assert cli("ps", "x").returncode == 2
+    r = cli("run", "reviewer", "Look at it")  # what a newcomer types
+    assert r.returncode == 2 and "hint: stigmer run --help; for example: stigmer run reviewer -m" in r.stderr
 
 
 def test_the_error_object_is_on_stdout_with_json(cli):
@@ -49,6 +51,25 @@ def test_every_command_has_help_with_two_examples(cli):
         r = cli(*name.split(), "--help")
         assert r.returncode == 0, name
         assert len(re.findall(r"^  # ", r.stdout, re.M)) == 2, name
+
+
+def test_help_fits_in_80_columns(cli):
+    for name in ["", *commands(cli)]:
+        for line in cli(*name.split(), "--help").stdout.splitlines():
+            assert len(line) <= 80, (name, line)
+
+
+def test_help_that_cannot_be_written_is_a_failure(cli):
+    import subprocess
+    from installed import program
+    with open("/dev/full", "w") as full:
+        r = subprocess.run([program(), "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert r.returncode == 1 and "could not be written" in r.stderr
+
+
+def test_a_usage_error_names_no_log(cli):
+    r = cli("server", "stop", "--grace", "x")
+    assert r.returncode == 2 and "log:" not in r.stderr
 
 
 def test_pages_made_from_the_tables_are_checked_in(cli):

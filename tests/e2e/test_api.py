@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import protos  # noqa: E402
-from homes import Home  # noqa: E402
+from homes import Home, until  # noqa: E402
 
 API_VERSION = "agentic.stigmer.ai/v1"
 agent = protos.module("ai.stigmer.agentic.agent.v1.agent")
@@ -494,3 +494,32 @@ def test_a_slow_follower_gets_every_event(api):
         service.EventsRequest(execution_id=m.metadata.id).SerializeToString(), timeout=30)
     seqs = [r.event.seq for r in stream if r.HasField("event")]
     assert seqs == list(range(1, len(seqs) + 1)) and len(seqs) == 13
+
+
+def last_line(home, req):
+    with open(f"{home.dir}/data/logs/stigmer-server.log") as f:
+        found = [line for line in f if line.rstrip().endswith(f" req={req}")]
+    return found[-1] if found else ""
+
+
+@pytest.mark.parametrize("theirs", ["order-17:a.b_C", "a", "x" * 64, None, "", "x" * 65, "two words", "quo\"te"])
+def test_a_failed_call_is_logged_under_the_id_that_its_client_is_told(home, api, theirs):
+    metadata = [("x-request-id", theirs)] if theirs is not None else []
+    calls = api.channel.unary_unary("/ai.stigmer.agentic.agent.v1.AgentQueryController/get")
+    with pytest.raises(grpc.RpcError) as e:
+        calls(b"\x0a\x07agt-nil", metadata=metadata, timeout=20)
+    told = dict(e.value.trailing_metadata())["x-request-id"]
+    sane = theirs and len(theirs) <= 64 and re.fullmatch(r"[\w.:-]+", theirs)
+    assert told == theirs if sane else re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]+", told)
+    line = until(lambda: last_line(home, told), 10)  # its keeper writes it
+    assert 'msg="call failed" method=/ai.stigmer.agentic.agent.v1.AgentQueryController/get code=' in line
+    assert re.search(r" ms=\d+ ", line)
+
+
+def test_an_unknown_method_is_logged_and_a_good_call_has_an_id(home, api):
+    with pytest.raises(grpc.RpcError) as e:
+        api.channel.unary_unary("/no.Such/thing")(b"", timeout=20)
+    assert "code=UNIMPLEMENTED" in until(lambda: last_line(home, dict(e.value.trailing_metadata())["x-request-id"]), 10)
+    _, call = api.channel.unary_unary("/grpc.health.v1.Health/Check").with_call(b"", timeout=20)
+    ids = [v for k, v in call.trailing_metadata() if k == "x-request-id"]
+    assert len(ids) == 1 and not last_line(home, ids[0])

@@ -94,7 +94,7 @@ def test_the_container_is_confined_and_knows_no_key(boxed, name):
     assert sorted(c.removeprefix("CAP_") for c in host["CapAdd"]) == ["KILL", "SETGID", "SETUID"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert (host["Memory"], host["PidsLimit"]) == (512 << 20, 512)
-    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": str(10 << 20), "max-file": "5"}}
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": str(32 << 20), "max-file": "2"}}
     assert {m["Destination"]: m["RW"] for m in box["Mounts"]} == {
         "/workspace": True, "/run/stigmer/api": False, "/run/stigmer/keys": False}
     assert not any("docker.sock" in m["Source"] for m in box["Mounts"])
@@ -294,6 +294,8 @@ def test_no_engine_with_auto_is_a_process_and_a_notice(model):
         r = h.stigmer("server", "start")
         assert r.returncode == 0, r.stderr
         assert "sandboxed process" in r.stderr and "/nonexistent/docker.sock" in r.stderr
+        checks = {c["id"]: c for c in json.loads(h.stigmer("doctor", "-o", "json").stdout)["checks"]}
+        assert "install or start Docker" in checks["docker.socket"]["hint"]
         assert h.component("agent-runner")["kind"] == "process"
 
 
@@ -351,7 +353,18 @@ def test_no_image_and_no_archive_names_the_command(boxed, copy_of_prefix):
         f.unlink()
     r = boxed.stigmer("server", "start")
     assert r.returncode == 4, r.stderr
-    assert f"'{IMAGE}' is missing" in r.stderr and "scripts/build.sh" in r.stderr
+    assert f"'{IMAGE}' is not there" in r.stderr and "scripts/build.sh" in r.stderr
+
+
+def test_an_image_of_another_build_without_its_archive_is_told_by_start_and_doctor(boxed, copy_of_prefix):
+    (copy_of_prefix / "share/stigmer/agent-runner-image.tar").unlink()
+    (copy_of_prefix / "share/stigmer/agent-runner-image.tar.id").write_text("sha256:" + "0" * 64 + "\n")
+    r = boxed.stigmer("server", "start")
+    assert r.returncode == 4, r.stderr
+    assert "is of another build" in r.stderr or "is not there" in r.stderr
+    assert "install stigmer again" in r.stderr and "--runner process" in r.stderr
+    checks = {c["id"]: c for c in json.loads(boxed.stigmer("doctor", "-o", "json").stdout)["checks"]}
+    assert checks["docker.image"]["status"] == "fail" and "scripts/build.sh" in checks["docker.image"]["hint"]
 
 
 @pytest.mark.parametrize("spoil", ["cut", "noise"])
@@ -389,6 +402,8 @@ def test_another_image_that_is_missing_is_not_pulled(boxed):
     r = boxed.stigmer("server", "start")
     assert r.returncode == 4, r.stderr
     assert "docker pull nowhere.invalid/none:1" in r.stderr
+    error = next(line for line in r.stderr.splitlines() if line.startswith("stigmer: error: "))
+    assert error.count("nowhere.invalid/none:1") == 1  # the engine's own words say it twice
 
 
 @pytest.mark.parametrize("image", ["../containers", "a b", "x?y", "x%2f"])

@@ -3,6 +3,7 @@ bytes, a full disk, a home that cannot be read, a person who interrupts."""
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -308,6 +309,42 @@ def test_a_full_disk_is_told_nothing_acknowledged_is_lost_and_room_heals_it(smal
     h.ok("server", "stop")
     h.ok("server", "start")  # what is on disk is whole
     assert before["executionId"] in h.ok("ps", "-a", "-q")
+
+
+def write_as_runner(home, text):
+    fd = os.open(f"/proc/{home.look('agent-runner')['pid']}/fd/2", os.O_WRONLY)
+    os.write(fd, text)
+    os.close(fd)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting takes root")
+def test_logs_on_a_full_disk_are_told_and_counted_and_go_on_when_there_is_room(small_disk):
+    h = small_disk
+    h.ok("config", "set", "server.log.level", "debug")
+    h.up()
+    logs = [h.disk / "data/logs" / f"{name}.log" for name in ("stigmer-server", "agent-runner")]
+    fill(h.disk / "filler")
+
+    def both_told():
+        r = h.stigmer("get", "agent", "nobody")  # a line of the server
+        assert r.returncode == 4, r
+        write_as_runner(h, b"at=2026-03-01T10:00:00.000Z level=info unit=t msg=filler\n" * 50)
+        text = h.stigmer("server", "status").stdout
+        return all(f"{log}' cannot be written: No space left on device" in text for log in logs)
+    homes.until(both_told)
+    assert h.stigmer("server", "status").returncode == 1
+    (h.disk / "filler").unlink()
+
+    def all_well():
+        h.stigmer("get", "agent", "nobody")
+        write_as_runner(h, b"at=2026-03-01T10:00:00.000Z level=info unit=t msg=filler\n" * 50)
+        return h.stigmer("server", "status").returncode == 0
+    homes.until(all_well)
+    for log in logs:
+        text = log.read_text()
+        told = re.findall(r'level=warn unit=log msg="lines of this log could not be written" lines=(\d+) bytes=\d+ why="No space', text)
+        assert told and int(told[0]) > 0, text[-2000:]
+        assert all(line.startswith("at=") or line.endswith("…") for line in text.splitlines()), text[-2000:]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting takes root")

@@ -61,6 +61,16 @@ def test_a_model_that_is_not_there_is_told_and_nothing_else_is_taken():
         assert c("model", "ls").stderr == ""
 
 
+def test_a_model_that_is_listed_by_its_day_is_there():
+    listed = {"data": [{"id": "claude-sonnet-4-5-20250929"}, {"id": "claude-sonnet-4-5-preview"}]}
+    with Cli("anthropic", *[answer(200, listed)] * 4, model="claude-sonnet-4-5") as c:
+        assert c("model", "status").returncode == 0
+        checks = {x["id"]: x for x in json.loads(c("doctor", "-o", "json").stdout)["checks"]}
+        assert checks["llm.model"]["status"] == "ok"
+    with Cli("anthropic", answer(200, listed), model="claude-sonnet-4") as c:
+        assert c("model", "status").returncode == 1
+
+
 def test_status_tells_the_context_and_that_no_key_is_needed():
     with Cli("ollama", answer(200, TAGS), answer(200, SHOW)) as c:
         doc = json.loads(c("model", "status", "-o", "json").stdout)

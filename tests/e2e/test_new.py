@@ -10,6 +10,7 @@ from homes import STIGMER
 def test_the_commands_of_the_readme_work_as_they_stand(home, tmp_path):
     r = subprocess.run([STIGMER, "new", "My Reviewer"], cwd=tmp_path, env=home.env, capture_output=True, text=True)
     assert r.returncode == 0 and "my-reviewer" in r.stderr, r.stderr
+    assert "next: cd 'My Reviewer' && stigmer" in r.stderr
     folder = tmp_path / "My Reviewer"
     assert sorted(os.listdir(folder)) == [".gitignore", "README.md", "agent.yaml"]
     block = re.search(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]

@@ -9,8 +9,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void note(int stream, const char *text, size_t len, void *arg)
+static void note(int stream, bool begins, const char *text, size_t len, void *arg)
 {
+    (void)begins;
     for (size_t i = 0; i < len; i++) {
         buf_putc(arg, (char)stream);
         buf_putc(arg, text[i]);

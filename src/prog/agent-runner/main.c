@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/own.h"
 #include "base/str.h"
 #include "platform/sandbox.h"
 #include "prog/agent-runner/healthcheck.h"
@@ -53,6 +54,7 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "launch";
     enum log_level level;
 
+    own_standard_fds();
     if (log_level_parse(getenv("STIGMER_LOG_LEVEL"), &level, NULL) == ERR_OK)
         log_set_level(level);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)

@@ -26,6 +26,7 @@
 #define ARGS_MAX 256
 #define TAIL_SIZE 4096 /* of what was logged last */
 #define TAIL_LINES 3   /* of it are told as the reason of a crash */
+#define READS_MAX 64   /* in a row; more than the pipe holds, and signals get their turn */
 #define TEXT_SIZE (TAIL_SIZE + 512)
 
 struct keeper {
@@ -39,6 +40,7 @@ struct keeper {
     char tail[TAIL_SIZE + 1];
     size_t tail_len;
     bool was_up, stopping;
+    bool told_trouble; /* the server knows that its log cannot be written */
     int code;
 };
 
@@ -80,7 +82,7 @@ static void take_log(struct keeper *k)
     static char text[16384];
     ssize_t n;
 
-    while ((n = read(k->log_read, text, sizeof text)) > 0) {
+    for (int i = 0; i < READS_MAX && (n = read(k->log_read, text, sizeof text)) > 0; i++) {
         logsink_write(k->log, text, (size_t)n);
         if (k->o->copies)
             (void)!write(STDERR_FILENO, text, (size_t)n);
@@ -98,6 +100,18 @@ static const char *last_lines(struct keeper *k)
     while (at > 0 && (at == k->tail_len || k->tail[at - 1] != '\n' || ++lines < TAIL_LINES))
         at--;
     return k->tail + at;
+}
+
+/* The server's status says it: to the person the log itself cannot tell. */
+static void tell_trouble(struct keeper *k)
+{
+    char text[LOGSINK_TROUBLE + 8], trouble[LOGSINK_TROUBLE];
+
+    if (logsink_trouble(k->log, trouble) == k->told_trouble || k->control < 0)
+        return;
+    (void)str_format(text, sizeof text, "trouble %s", trouble);
+    if (send(k->control, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+        k->told_trouble = !k->told_trouble;
 }
 
 /* ---- the server -------------------------------------------------------------------------- */
@@ -162,6 +176,7 @@ static void spawn(struct keeper *k)
     close(ends[1]);
     k->control = ends[0];
     tell_past(k);
+    k->told_trouble = false;
     write_pids(k);
 }
 
@@ -261,6 +276,7 @@ static void run(struct keeper *k)
             return;
         take_log(k);
         take_control(k);
+        tell_trouble(k);
         if (take_signals(k))
             return;
         if (k->unit.state == UNIT_FAILED) /* it could not even be started, again and again */

@@ -28,6 +28,13 @@ static bool is_of_another_version(const json_t *image, char hint[240])
     return !str_is_empty(base) && !str_eq(version, STIGMER_VERSION);
 }
 
+static bool has_archive(void)
+{
+    char archive[PATHS_MAX];
+
+    return runner_unit_archive(archive, NULL) == ERR_OK && access(archive, R_OK) == 0;
+}
+
 static void check_image(struct doctor *d, const char *runtime, const char *id)
 {
     const char *image = config_get_str(&d->config, CONFIG_RUNNER_IMAGE), *have;
@@ -47,14 +54,16 @@ static void check_image(struct doctor *d, const char *runtime, const char *id)
                    STIGMER_VERSION);
     else if (there && (!ours || !*own || str_eq(have, own)))
         doctor_say(d, id, DOCTOR_OK, "", "%s %.19s", image, have ? have : "");
-    else if (ours && *own)
+    else if (ours && *own && has_archive())
         doctor_say(d, id, DOCTOR_OK, "", "%s %s; the installed one is loaded at the start", image,
                    there ? "is of another build" : "is not there");
     else
         doctor_say(d, id, DOCTOR_FAIL,
                    ours ? "install stigmer again: scripts/build.sh makes its archive"
                         : "docker pull it, or: stigmer config unset runner.image",
-                   "there is no image '%s'", image);
+                   there ? "'%s' is of another build, and the installed archive is missing"
+                         : "there is no image '%s'",
+                   image);
     json_decref(there);
 }
 

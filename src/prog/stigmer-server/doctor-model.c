@@ -72,9 +72,11 @@ static void check_there(struct doctor *d, const struct models *m, const char *na
         return;
     }
     doctor_say(d, "llm.endpoint", DOCTOR_OK, "", "%s at %s answers", m->provider, m->base_url);
-    (void)str_format(hint, sizeof hint, "%s%.100s, or one of: stigmer model ls",
-                     str_eq(m->provider, "ollama") ? "stigmer model pull " : "check llm.model ",
-                     name);
+    if (str_eq(m->provider, "ollama"))
+        (void)str_format(hint, sizeof hint, "stigmer model pull %.100s", name);
+    else
+        (void)str_format(hint, sizeof hint,
+                         "stigmer model ls shows those; then stigmer config set llm.model NAME");
     if (models_has(list, name)) {
         doctor_say(d, "llm.model", DOCTOR_OK, "", "'%s' is there", name);
         check_context(d, m, name);

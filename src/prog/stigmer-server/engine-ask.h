@@ -26,6 +26,17 @@ json_t *engine_ask_list(const struct paths *paths, struct err *err);
 /* Removes one of them, by force. One that is gone already is a success. */
 MUST_CHECK enum err_code engine_ask_remove(const json_t *container, struct err *err);
 
+/* What the containers of this home have written and its log (paths->log_runner) does not have:
+ * whole lines as the log keeps them (wire/containerline.h), in the order of their times. A
+ * container that still runs keeps a line that it has not ended to itself. */
+void engine_ask_logs(const struct paths *paths,
+                     void (*fn)(const char *lines, size_t len, void *arg), void *arg);
+
+/* The same and what they write from then on, each container's as it comes, until all have ended; of
+ * the engine that was used last. */
+void engine_ask_follow(const struct paths *paths,
+                       void (*fn)(const char *lines, size_t len, void *arg), void *arg);
+
 /* Removes every container with the label of this home, at every engine that answers.
  * Fails when the engine that this home has used last (else Docker) does not answer. */
 MUST_CHECK enum err_code engine_ask_remove_all(const struct paths *paths, size_t *ret_count,

@@ -69,6 +69,18 @@ void keeper_link_read(int fd, struct keeper_past *ret)
         take_line(ret, line, &lines);
 }
 
+bool keeper_link_take(int fd, char ret_trouble[KEEPER_LINK_TROUBLE])
+{
+    static const char word[] = "trouble ";
+    char text[KEEPER_LINK_TROUBLE + sizeof word];
+    ssize_t n = recv(fd, text, sizeof text - 1, MSG_DONTWAIT);
+
+    if (n < (ssize_t)sizeof word - 1 || memcmp(text, word, sizeof word - 1) != 0)
+        return false;
+    text[n] = '\0';
+    return str_format(ret_trouble, KEEPER_LINK_TROUBLE, "%s", text + sizeof word - 1);
+}
+
 static void tell(int fd, const char *text)
 {
     if (fd >= 0 && send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)

@@ -25,6 +25,13 @@ enum err_code keeper_link_become(const struct paths *paths, int once_fd, bool co
 
 /* fd: the socket to the keeper, or -1 for none (then there is no past and nobody is told). */
 void keeper_link_read(int fd, struct keeper_past *ret);
+
+/* What it says later: trouble with the server's log ("" again when that is over). False: nothing
+ * new.
+ */
+#define KEEPER_LINK_TROUBLE 512
+bool keeper_link_take(int fd, char ret_trouble[KEEPER_LINK_TROUBLE]);
+
 void keeper_link_up(int fd);
 void keeper_link_pids(int fd); /* the pid file is gone: it is to write it again */
 void keeper_link_log(int fd, int64_t max_size, int max_files);

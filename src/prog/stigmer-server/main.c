@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/own.h"
 #include "base/str.h"
 #include "platform/notify.h"
 #include "prog/stigmer-server/cleanup.h"
@@ -14,16 +15,17 @@
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/models-main.h"
 #include "prog/stigmer-server/prune.h"
+#include "prog/stigmer-server/runner-logs.h"
 #include "prog/stigmer-server/serve.h"
 #include "prog/stigmer-server/settings.h"
 
-enum what { KEEP, SERVE, CLEAN_UP, DOCTOR, MODEL, PRUNE, IMAGE };
+enum what { KEEP, SERVE, CLEAN_UP, DOCTOR, MODEL, PRUNE, IMAGE, RUNNER_LOGS };
 
 struct command {
     struct settings_args args;
     struct paths paths;
     enum what what;
-    bool online;             /* of DOCTOR */
+    bool online, follows;    /* of DOCTOR */
     const char *verb, *name; /* of MODEL */
     const char *before, *fd; /* of PRUNE */
     const char *from, *tag;  /* of IMAGE, as is verb */
@@ -105,6 +107,10 @@ static enum err_code parse(int argc, char **argv, struct command *c, struct err 
             c->fd = argv[++i];
         } else if (str_eq(argv[i], "--online")) {
             c->online = true;
+        } else if (str_eq(argv[i], "--runner-logs")) {
+            c->what = RUNNER_LOGS;
+        } else if (str_eq(argv[i], "--follow")) {
+            c->follows = true;
         } else if (str_eq(argv[i], "--doctor")) {
             c->what = DOCTOR;
         } else {
@@ -144,6 +150,7 @@ int main(int argc, char **argv)
     struct command c = {0};
     struct err err;
 
+    own_standard_fds();
     if (argc == 2 && str_eq(argv[1], "--version")) {
         (void)puts("stigmer-server " STIGMER_VERSION);
         return EXIT_OK;
@@ -161,6 +168,8 @@ int main(int argc, char **argv)
         return image_main(&c.args, &c.paths, c.verb, c.from, c.tag);
     if (c.what == PRUNE)
         return prune_main(&c.paths, c.before, c.fd);
+    if (c.what == RUNNER_LOGS)
+        return runner_logs_main(&c.paths, c.follows);
     if (c.what == MODEL)
         return models_main(&c.args, &c.paths, c.verb, c.name);
     return c.what == SERVE ? serve_run(&c.args, &c.paths) : keep(&c, argv);

@@ -189,6 +189,12 @@ enum err_code models_list(const struct models *m, json_t **ret, struct err *err)
     return code;
 }
 
+/* "-20250929": Anthropic lists its models by day and answers to the name without it. */
+static bool is_date(const char *s)
+{
+    return s[0] == '-' && strlen(s) == 9 && strspn(s + 1, "0123456789") == 8;
+}
+
 bool models_has(const json_t *list, const char *name)
 {
     const json_t *m;
@@ -198,7 +204,8 @@ bool models_has(const json_t *list, const char *name)
     {
         const char *have = json_string_value(json_object_get(m, "name"));
 
-        if (str_eq(have, name) || (strncmp(have, name, len) == 0 && str_eq(have + len, ":latest")))
+        if (str_eq(have, name) || (strncmp(have, name, len) == 0 &&
+                                   (str_eq(have + len, ":latest") || is_date(have + len))))
             return true;
     }
     return false;

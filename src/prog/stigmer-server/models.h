@@ -27,7 +27,8 @@ MUST_CHECK enum err_code models_list(const struct models *m, json_t **ret, struc
 MUST_CHECK enum err_code models_show(const struct models *m, const char *name, json_t **ret,
                                      struct err *err);
 
-/* Is it in a list that models_list gave? Ollama's ":latest" need not be written. */
+/* Is it in a list that models_list gave? Ollama's ":latest" need not be written, nor the day at the
+ * end of an Anthropic model ("-20250929"). */
 bool models_has(const json_t *list, const char *name);
 
 /* progress: {"status","completed","total"} as they come. Ollama only. */

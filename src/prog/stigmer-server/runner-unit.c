@@ -394,6 +394,7 @@ static void on_ping(const struct err *err, const json_t *answer, void *arg)
 static void try_choice(struct runner_unit *u)
 {
     const char *runtime = u->choices[u->at];
+    char asking[256];
     struct err err;
 
     if (str_eq(runtime, "process")) {
@@ -406,6 +407,8 @@ static void try_choice(struct runner_unit *u)
     }
     u->http = http_new(u->loop);
     u->docker = docker_new(u->http, &u->place);
+    (void)str_format(asking, sizeof asking, "asking %s at '%.200s'", runtime, u->place.socket);
+    u->base.events.on_progress(asking, u->base.events.arg);
     u->ping = docker_ping(u->docker, on_ping, u);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,6 +71,7 @@ struct serve {
     struct supervise *supervise;
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
+    struct loop_io *keeper; /* NULL: there is none */
     struct home_watch *home_watch;
     bool is_homeless;            /* the home's folders are gone, or another's */
     struct loop_timer *watchdog; /* a service manager's; NULL: none asks */
@@ -214,6 +216,23 @@ static void warn_of_listeners(struct serve *s)
         status_warn(&s->view, words);
 }
 
+/* What a client did wrong is its own affair and told there, too; what we did is more. The texts of
+ * invalid requests may quote them. */
+static void on_call_ended(const struct rpc_ended_call *call, void *arg)
+{
+    enum err_code code = call->err ? call->err->code : ERR_OK;
+    bool ours = code == ERR_IO || code == ERR_CORRUPT || code == ERR_INTERNAL;
+
+    (void)arg;
+    if (!code || code == ERR_CANCELLED)
+        log_debug(code ? "call cancelled" : "call", "method", call->path, "ms",
+                  log_int(call->took_ms));
+    else
+        log_kv_(ours ? LOG_WARN : LOG_INFO, "call failed", "method", call->path, "code",
+                err_code_name(code), "ms", log_int(call->took_ms), "why",
+                code == ERR_INVALID ? "" : call->err->msg);
+}
+
 /* ---- the files it is found by ------------------------------------------------------------- */
 
 /* What came by the old socket stays; what comes by the new one is told apart by nobody. */
@@ -293,6 +312,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
         (code = open_temporal(s, err)))
         return code;
     s->rpc = rpc_server_new(s->loop, &(struct rpc_limits){.own_user_only = true});
+    rpc_server_observe(s->rpc, on_call_ended, NULL);
     s->api =
         api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine), s->paths->home);
     s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
@@ -527,6 +547,20 @@ static void pet_watchdog(void *arg)
     loop_timer_in(s->watchdog, s->watchdog_ms);
 }
 
+/* One that is gone is told by the kernel (a signal), not by its socket. */
+static void on_keeper(int events, void *arg)
+{
+    struct serve *s = arg;
+    char peek;
+
+    (void)events;
+    if (recv(s->args->keeper_fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        loop_io_want(s->keeper, 0);
+    else if (keeper_link_take(s->args->keeper_fd, s->view.keeper_trouble) &&
+             *s->view.keeper_trouble)
+        notify_status("", s->view.keeper_trouble);
+}
+
 static void on_signal(void *arg)
 {
     begin_stop(STOP_GRACE_MS, arg);
@@ -552,6 +586,7 @@ static void close_all(struct serve *s)
     store_free(s->store);
     journal_free(s->journal);
     loop_timer_free(s->watchdog);
+    loop_io_free(s->keeper);
     loop_signal_free(s->on_term);
     loop_signal_free(s->on_int);
     loop_free(s->loop);
@@ -578,6 +613,10 @@ int serve_run(const struct settings_args *args, const struct paths *paths)
     s.told_fd = past.restarts ? -1 : args->ready_fd;
     config_init(&s.config);
     s.loop = loop_new();
+    if (args->keeper_fd >= 0) {
+        s.keeper = loop_io_new(s.loop, args->keeper_fd, on_keeper, &s);
+        loop_io_want(s.keeper, LOOP_READ);
+    }
     s.on_term = loop_signal_new(s.loop, SIGTERM, on_signal, &s);
     s.on_int = args->foreground ? loop_signal_new(s.loop, SIGINT, on_signal, &s) : NULL;
     s.watchdog_ms = notify_watchdog_ms(getppid());

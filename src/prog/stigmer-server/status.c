@@ -183,6 +183,8 @@ void status_put_warnings(const struct status_view *v, json_t *list)
     if (*notice)
         json_array_append_new(list, json_string(notice));
     temporal_stack_put_warnings(v->temporal, list);
+    if (*v->keeper_trouble)
+        json_array_append_new(list, json_string(v->keeper_trouble));
 }
 
 void status_warn(struct status_view *v, const char *text)

@@ -36,6 +36,7 @@ struct status_view {
     struct clock_mark started;
     struct status_watch *watch; /* who wants to hear of changes */
     bool stopping;
+    char keeper_trouble[KEEPER_LINK_TROUBLE]; /* "": none */
     char warnings[STATUS_WARNINGS][STATUS_TEXT];
     size_t warning_count;
     void (*on_shutdown)(int64_t grace_ms, void *arg);

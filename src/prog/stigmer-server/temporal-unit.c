@@ -286,6 +286,13 @@ static pid_t pid_of(const struct runner_backend *b)
     return inner ? inner->ops->pid(inner) : 0;
 }
 
+static const char *trouble_of(const struct runner_backend *b)
+{
+    const struct runner_backend *inner = ((const struct unit_of_temporal *)b)->inner;
+
+    return inner ? inner->ops->trouble(inner) : "";
+}
+
 static const char *nothing(const struct runner_backend *b)
 {
     (void)b;
@@ -321,7 +328,7 @@ struct runner_backend *temporal_unit_new(struct loop *loop, const struct config 
                                                   .kill = kill_now,
                                                   .pid = pid_of,
                                                   .container_id = nothing,
-                                                  .trouble = nothing,
+                                                  .trouble = trouble_of,
                                                   .free = free_unit};
     struct unit_of_temporal *u = mem_new(sizeof *u);
 

@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/cmds.h"
+#include "prog/stigmer/daemon.h"
 #include "prog/stigmer/out.h"
 #include "prog/stigmer/settings.h"
 #include "wire/yaml.h"
@@ -492,6 +493,16 @@ static enum err_code apply_change(const struct cli *cli, enum config_key key, co
     return code ? code : replace_file(path, dir, &text, err);
 }
 
+/* A server reads its settings once. */
+static void tell_running(const struct cli *cli)
+{
+    struct daemon_pids pids;
+
+    daemon_find(&cli->paths, &pids);
+    if (pids.keeper.pid || pids.server.pid)
+        cli_note(cli, "a server runs with the settings of its start: stigmer server restart");
+}
+
 int cmd_config_set(struct cli *cli)
 {
     const char *value = cli_word(cli, 1);
@@ -508,6 +519,7 @@ int cmd_config_set(struct cli *cli)
         return cli_fail(cli, &err);
     if (!str_is_empty(getenv(config_row(key)->env)))
         cli_warn(cli, "%s is set in the environment and beats the file", config_row(key)->env);
+    tell_running(cli);
     return EXIT_OK;
 }
 
@@ -524,5 +536,7 @@ int cmd_config_unset(struct cli *cli)
         return cli_fail(cli, &err);
     if (!changed)
         cli_note(cli, "%s was not set in %s", config_row(key)->name, cli->paths.config);
+    else
+        tell_running(cli);
     return EXIT_OK;
 }

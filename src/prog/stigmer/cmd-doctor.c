@@ -44,7 +44,7 @@ int cmd_doctor_run(struct cli *cli)
     json_t *doc;
     bool ok;
 
-    if (spawn_output(cli, args, &text, &err))
+    if (spawn_output(cli, args, "looking at this machine, its engines and the model", &text, &err))
         return cli_fail(cli, &err);
     doc = json_loadb(buf_text(&text), text.len, 0, NULL);
     if (!json_is_object(doc)) {

@@ -120,10 +120,27 @@ static enum err_code write_all(int dir, const char *name, struct err *err)
     return ERR_OK;
 }
 
+/* As a shell reads it back: quoted where the name is not plain. */
+static void put_cd(struct buf *b, const char *path)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "._/-";
+    bool quoted = path[strspn(path, plain)] != '\0';
+
+    buf_printf(b, "cd %s%s", path[0] == '-' ? "./" : "", quoted ? "'" : "");
+    for (const char *p = path; *p; p++)
+        if (*p == '\'')
+            buf_puts(b, "'\\''");
+        else
+            buf_putc(b, *p);
+    buf_printf(b, "%s && ", quoted ? "'" : "");
+}
+
 int cmd_new_run(struct cli *cli)
 {
     const char *path = cli_word(cli, 0) ? cli_word(cli, 0) : ".";
     char name[RESOURCE_SLUG];
+    OWN_BUF struct buf cd = {0};
     struct err err = {0};
     OWN_FD int dir = -1;
     json_t *o;
@@ -132,11 +149,12 @@ int cmd_new_run(struct cli *cli)
         return cli_fail(cli, &err);
     if (cli->format == CLI_TEXT) {
         cli_note(cli, "an agent named %s is in %s", name, path);
+        if (!str_eq(path, "."))
+            put_cd(&cd, path);
         cli_note(cli,
-                 "next:%s%s%s stigmer server start && stigmer apply -f agent.yaml && stigmer run "
+                 "next: %sstigmer server start && stigmer apply -f agent.yaml && stigmer run "
                  "%s -m \"What is in this folder?\" -w .",
-                 str_eq(path, ".") ? "" : " cd ", str_eq(path, ".") ? "" : path,
-                 str_eq(path, ".") ? "" : " &&", name);
+                 buf_text(&cd), name);
         return EXIT_OK;
     }
     o = json_pack("{s:s,s:s,s:s,s:[s,s,s]}", "schema", "stigmer.cli/new/v1", "folder", path,

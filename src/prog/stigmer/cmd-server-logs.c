@@ -17,26 +17,35 @@
 #include "base/str.h"
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/cmds.h"
+#include "prog/stigmer/logengine.h"
 #include "prog/stigmer/logfile.h"
 #include "prog/stigmer/out.h"
 
-#define FILES 3
+#define SOURCES 4
 #define TAIL_DEFAULT 50
 #define TAIL_MAX 10000000
 #define OUT_KEPT 262144 /* bytes of output that are written in one go */
 #define FOLDER_MS 500   /* how often a folder that is not there is looked for */
+#define ENGINE_MS 1000  /* how often it is looked whether a server listens to the runner */
 
 struct source {
     struct logfile file;
     struct logline line; /* the next one that is wanted */
     bool has_line;
+    bool hidden;                 /* it is only read for what it tells of the others */
     struct logfile_mark *newest; /* owned; a ring: where the last matches of a first pass begin */
 };
 
 struct logs {
     const struct cli *cli;
-    struct source sources[FILES];
+    struct source sources[SOURCES];
     size_t count;
+    struct source *runner;       /* of sources; NULL: it is not wanted */
+    struct source *runner_since; /* what the engine says beyond it; NULL: it was not asked */
+    struct logengine engine;
+    int64_t asked_ms; /* when it was begun to be followed the last time, mono */
+    int64_t begun_ms; /* the wall clock when following began */
+    bool had_folder;
     int64_t since_ms, until_ms; /* 0: open */
     enum log_level level;
     bool filters_level;
@@ -67,12 +76,45 @@ static bool is_filtered(const struct logs *l)
     return l->since_ms || l->until_ms || l->greps || l->run || l->filters_level;
 }
 
-/* The next line of a source that is wanted. */
-static bool next_wanted(const struct logs *l, struct source *s)
+/* What a person who follows should know between the lines. */
+static void tell_event(struct logs *l, const struct logline *line)
 {
-    while ((s->has_line = logfile_next(&s->file, !l->follows, &s->line)))
-        if (matches(l, &s->line))
+    static const struct {
+        const char *event, *text;
+    } told[] = {
+        {"server ended; it is started again", "stigmer-server ended and is started again"},
+        {"server ended too often; giving up", "stigmer-server ended too often and stays down"},
+        {"stopping", "stigmer-server stops"},
+        {"ready", "stigmer-server is ready"},
+        {"runner container started", "agent-runner started in a new container"},
+        {"runner container found again", "agent-runner's container is gone on with"},
+        {"process started", " started"}, /* after the component's name */
+        {"component ended", " ended"},
+    };
+    OWN_BUF struct buf event = {0}, why = {0}, name = {0};
+
+    if (line->at_ms < l->begun_ms || !logline_get(line, "msg", &event))
+        return;
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
+        if (str_eq(buf_text(&event), told[i].event) && out_flush(STDOUT_FILENO, &l->out)) {
+            bool has_why = logline_get(line, "why", &why);
+            bool has_name = told[i].text[0] == ' ' && logline_get(line, "component", &name);
+
+            cli_note(l->cli, "-- %.40s%s%s%.200s --", has_name ? buf_text(&name) : "", told[i].text,
+                     has_why ? ": " : "", has_why ? buf_text(&why) : "");
+        }
+}
+
+/* The next line of a source that is wanted. */
+static bool next_wanted(struct logs *l, struct source *s)
+{
+    while ((s->has_line = logfile_next(&s->file, !l->follows, &s->line))) {
+        if (l->follows && s == l->sources)
+            tell_event(l, &s->line);
+        if (!s->hidden && matches(l, &s->line) &&
+            (s != l->runner || !logengine_has(&l->engine, &s->line)))
             return true;
+    }
     return false;
 }
 
@@ -88,12 +130,14 @@ static void print_text(struct logs *l, const struct logline *line)
     if (l->prefix)
         buf_printf(&l->out, "%s%-14s |%s ", out_color(l->cli->out_color, 'd'), line->component,
                    out_color(l->cli->out_color, '0'));
+    if (line->lead && !line->stamped && l->timestamps)
+        buf_put(&l->out, text - line->lead, line->lead); /* the engine's is the only one */
     if (line->stamped && !l->timestamps) {
         text += LOGLINE_STAMP;
         len -= LOGLINE_STAMP;
     }
     buf_puts(&l->out, out_color(on, color));
-    out_text(&l->out, text, len, l->cli->out_is_tty);
+    out_text(&l->out, text, len, true); /* a pipe often ends at a terminal */
     buf_puts(&l->out, out_color(on, '0'));
     buf_putc(&l->out, '\n');
 }
@@ -241,7 +285,7 @@ static enum err_code read_options(struct logs *l, int64_t *ret_tail, struct err 
 
 /* --tail counts lines that are shown: with a filter, the newest n of those that match. They are
  * counted in a first pass, which keeps where each of the last n begins. */
-static void from_matching_tail(struct logs *l, struct source *s, uint64_t n)
+static uint64_t from_matching_tail(struct logs *l, struct source *s, uint64_t n)
 {
     uint64_t found = 0;
     struct logline line;
@@ -258,9 +302,11 @@ static void from_matching_tail(struct logs *l, struct source *s, uint64_t n)
     if (found)
         logfile_go(&s->file, s->newest[found > n ? found % n : 0]);
     free(TAKE(s->newest));
+    return found < n ? found : n;
 }
 
-static void begin(struct logs *l, struct source *s, int64_t tail)
+/* How many lines of the tail it has. */
+static int64_t begin(struct logs *l, struct source *s, int64_t tail)
 {
     if (tail == 0)
         logfile_from_end(&s->file);
@@ -271,7 +317,18 @@ static void begin(struct logs *l, struct source *s, int64_t tail)
     else
         logfile_from_tail(&s->file, (uint64_t)tail);
     if (tail > 0 && is_filtered(l))
-        from_matching_tail(l, s, (uint64_t)tail);
+        return (int64_t)from_matching_tail(l, s, (uint64_t)tail);
+    return tail;
+}
+
+/* The runner's newest lines are those that only the engine has yet: they come first in its tail. */
+static int64_t begin_engine(struct logs *l, int64_t tail)
+{
+    int64_t has = (int64_t)l->engine.lines, had = begin(l, l->runner_since, tail);
+
+    if (tail <= 0)
+        return tail;
+    return tail - (is_filtered(l) || has > had ? had : has);
 }
 
 /* ---- following --------------------------------------------------------------------------- */
@@ -322,9 +379,44 @@ static int wait_ms(const struct logs *l, const struct watch *w)
 {
     int64_t left = l->until_ms ? l->until_ms - clock_wall_ms() : INT64_MAX;
 
+    if (l->runner && left > ENGINE_MS && access(l->cli->paths.engine_file, F_OK) == 0)
+        left = ENGINE_MS;
     if (!w->on_folder && left > FOLDER_MS)
         return FOLDER_MS;
     return left == INT64_MAX ? -1 : left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
+}
+
+static void tell_folder(struct logs *l, const struct watch *w)
+{
+    if (l->had_folder && !w->on_folder && out_flush(STDOUT_FILENO, &l->out))
+        cli_note(l->cli, "-- the log folder %s is gone; waiting for it --", l->cli->paths.logs);
+    l->had_folder = w->on_folder;
+}
+
+static void add_engine_source(struct logs *l)
+{
+    if (l->runner_since || l->engine.fd < 0)
+        return;
+    l->runner_since = &l->sources[l->count++];
+    logfile_init(&l->runner_since->file, "agent-runner", l->engine.path);
+}
+
+/* What no server writes down is heard from the engine until one does; whether one does is looked
+ * at when a log changes, and each ENGINE_MS. */
+static void hear_engine(struct logs *l)
+{
+    int64_t now = clock_mono_ms();
+
+    if (!l->runner)
+        return;
+    if (!logengine_is_needed(l->cli)) {
+        logengine_stop(&l->engine);
+    } else if (l->engine.stream < 0 && (!l->asked_ms || now - l->asked_ms >= ENGINE_MS)) {
+        l->asked_ms = now;
+        logengine_follow(&l->engine, l->cli);
+    }
+    logengine_take(&l->engine, l->cli);
+    add_engine_source(l);
 }
 
 /* Between the last read and the wait nothing is missed: the watch is there before the read. */
@@ -340,14 +432,17 @@ static int follow(struct logs *l)
         code = cli_fail(l->cli, &e);
     }
     while (!code) {
-        struct pollfd fds[3] = {{.fd = w.folder, .events = POLLIN},
+        struct pollfd fds[4] = {{.fd = w.folder, .events = POLLIN},
                                 {.fd = w.signals, .events = POLLIN},
                                 {.fd = STDOUT_FILENO}}; /* only POLLERR: the reader is gone */
 
         watch_folder(&w, l->cli->paths.logs);
+        tell_folder(l, &w);
+        hear_engine(l);
+        fds[3] = (struct pollfd){.fd = l->engine.stream, .events = POLLIN};
         if (!print_merged(l) || (l->until_ms && clock_wall_ms() > l->until_ms))
             break;
-        if (poll(fds, 3, wait_ms(l, &w)) < 0 && errno != EINTR)
+        if (poll(fds, 4, wait_ms(l, &w)) < 0 && errno != EINTR)
             code = EXIT_FAILED;
         if (fds[1].revents)
             code = EXIT_INTERRUPTED;
@@ -370,11 +465,20 @@ static void tell_unread(struct logs *l)
 
 static int show(struct logs *l, int64_t tail)
 {
+    int64_t runner_tail = tail;
     bool any = false;
 
+    if (l->runner && logengine_is_needed(l->cli))
+        logengine_ask(&l->engine, l->cli);
+    add_engine_source(l);
+    if (l->runner_since)
+        runner_tail = begin_engine(l, tail);
     for (size_t i = 0; i < l->count; i++) {
-        begin(l, &l->sources[i], tail);
-        l->sources[i].file.replaced = false;
+        struct source *s = &l->sources[i];
+
+        if (s != l->runner_since)
+            (void)begin(l, s, s->hidden ? 0 : s == l->runner ? runner_tail : tail);
+        s->file.replaced = false;
         any |= l->sources[i].file.fd >= 0 || l->sources[i].file.why;
     }
     if (!any)
@@ -385,10 +489,18 @@ static int show(struct logs *l, int64_t tail)
     return l->follows ? follow(l) : EXIT_OK;
 }
 
-static void add_source(struct logs *l, const char *component, const char *path)
+/* The server's is read in any case by those who follow: it tells of restarts. */
+static struct source *add_source(struct logs *l, const char *component, const char *path)
 {
-    if (has_component(l->cli, component))
-        logfile_init(&l->sources[l->count++].file, component, path);
+    bool wanted = has_component(l->cli, component);
+    struct source *s = &l->sources[l->count];
+
+    if (!wanted && (!l->follows || l->count))
+        return NULL;
+    s->hidden = !wanted;
+    logfile_init(&s->file, component, path);
+    l->count++;
+    return s;
 }
 
 int cmd_server_logs_run(struct cli *cli)
@@ -398,14 +510,17 @@ int cmd_server_logs_run(struct cli *cli)
     int64_t tail;
     int code;
 
-    add_source(&l, "stigmer-server", cli->paths.log_server);
-    add_source(&l, "agent-runner", cli->paths.log_runner);
-    add_source(&l, "temporal", cli->paths.log_temporal);
+    logengine_init(&l.engine);
+    l.begun_ms = clock_wall_ms();
+    (void)add_source(&l, "stigmer-server", cli->paths.log_server);
+    l.runner = add_source(&l, "agent-runner", cli->paths.log_runner);
+    (void)add_source(&l, "temporal", cli->paths.log_temporal);
     code = read_options(&l, &tail, &err) ? cli_fail(cli, &err) : show(&l, tail);
     if (l.greps)
         regfree(&l.grep);
     for (size_t i = 0; i < l.count; i++)
         logfile_done(&l.sources[i].file);
+    logengine_done(&l.engine);
     buf_done(&l.out);
     return code;
 }

@@ -25,8 +25,11 @@ static enum err_code check_settings(const struct cli *cli, char *const *sets, st
                                     struct err *err)
 {
     OWN_BUF struct buf warnings = {0};
-    enum err_code code = settings_load(cli, c, err);
+    int64_t wait_ms;
+    enum err_code code = args_duration(&cli->args, "wait-timeout", WAIT_MS, &wait_ms, err);
 
+    if (!code)
+        code = settings_load(cli, c, err);
     for (; !code && *sets; sets++)
         code = config_set_pair(c, CONFIG_FROM_FLAG, *sets, err);
     if (!code)
@@ -224,7 +227,7 @@ int cmd_server_start_restart(struct cli *cli)
     struct err err = {0};
     struct config config;
     OWN_FD int lock = -1;
-    bool was_running;
+    bool was_running = false;
     enum err_code code;
     int exit_code;
 
@@ -235,6 +238,8 @@ int cmd_server_start_restart(struct cli *cli)
     if (!code)
         code = stop_server(cli, &was_running, &err);
     exit_code = code ? cli_fail(cli, &err) : start_new(cli, sets);
+    if (!code && exit_code && was_running)
+        cli_warn(cli, "the server that ran before is stopped; none runs now");
     config_done(&config);
     settings_free(sets);
     return exit_code;

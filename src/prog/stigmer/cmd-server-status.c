@@ -355,5 +355,9 @@ int cmd_server_status_run(struct cli *cli)
             cli_note(cli, "hint: stigmer server start");
         return EXIT_NOT_RUNNING;
     }
+    if (state == LIVE_SILENT && cli->format == CLI_TEXT)
+        cli_note(cli,
+                 "hint: stigmer server logs --tail 20; when it stays like this: stigmer server "
+                 "restart");
     return ready ? EXIT_OK : EXIT_FAILED;
 }

@@ -25,7 +25,8 @@ int cmd_server_stop_run(struct cli *cli)
     if (!code)
         code = stop_server(cli, &was_running, &err);
     if (code) {
-        cli->log_path = cli->paths.log_server;
+        if (code != ERR_INVALID) /* what was typed is in no log */
+            cli->log_path = cli->paths.log_server;
         return cli_fail(cli, &err);
     }
     cli_note(cli, was_running ? "stopped" : "the server is not running");

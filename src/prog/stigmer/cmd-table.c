@@ -173,7 +173,8 @@ const struct cmd cmd_table[] = {
       {"stigmer server status --watch -o jsonl", "a line for each change, for scripts"}},
      cmd_server_status_run, false},
     {"server logs", "", 0, 0, "Show the logs of all components, merged by time",
-     "Works when the server is down.",
+     "Works when the server is down. Control characters are shown as \\xNN, also in a pipe; -o json "
+     "and the files have what was written.",
      logs_flags, json_formats,
      {{"stigmer server logs -f", "follow everything"},
       {"stigmer server logs -c agent-runner --since 10m --level warn", "what went wrong lately"}},
@@ -236,7 +237,7 @@ const struct cmd cmd_table[] = {
      {{"stigmer inspect aex-01h...", "messages, tool calls, result"},
       {"stigmer inspect aex-01h... -o json", "for scripts"}},
      cmd_inspect_run, false},
-    {"attach", "RUN", 1, 1, "Replay an execution from the start and follow it to the end",
+    {"attach", "RUN", 1, 1, "Replay a run from its start and follow it to its end",
      "Ctrl-C leaves; the run goes on.",
      attach_flags, run_formats,
      {{"stigmer attach aex-01h...", "from the start"},
@@ -291,7 +292,7 @@ const struct cmd cmd_table[] = {
      {{"stigmer model test", "does it answer, and how fast?"},
       {"stigmer model test gpt-4.1-mini -o json", "another one of the provider"}},
      cmd_model_test, false},
-    {"secret set", "NAME", 1, 1, "Keep a secret, encrypted; its value is read from standard input",
+    {"secret set", "NAME", 1, 1, "Keep a secret, encrypted; its value comes from stdin",
      "Names the server uses: llm.anthropic, llm.openai. On a terminal the value is asked for and not\n"
      "shown. It lies in data/secrets, sealed with the key in secret.key.",
      secret_set_flags, NULL,

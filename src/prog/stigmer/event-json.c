@@ -239,7 +239,9 @@ void event_json_line(struct buf *b, const Exec__Event *e)
     } else if (e->kind_case == EXEC__EVENT__KIND_TURN_FINISHED) {
         put_short(b, e->turn_finished->text, ARGS_SHOWN);
         if (e->turn_finished->n_tool_calls)
-            buf_printf(b, " [%zu tool calls]", e->turn_finished->n_tool_calls);
+            buf_printf(b, "%s[%zu tool call%s]", str_is_empty(e->turn_finished->text) ? "" : " ",
+                       e->turn_finished->n_tool_calls,
+                       e->turn_finished->n_tool_calls == 1 ? "" : "s");
     } else if (e->kind_case == EXEC__EVENT__KIND_TOOL_STARTED) {
         buf_printf(b, "%s: ", e->tool_started->name);
         event_json_args(b, e->tool_started->args_json);

@@ -17,8 +17,10 @@
 #define CANCEL_PATH "/stigmer.execution.v1.ExecutionService/cancel"
 #define RETRY_FIRST_MS 50
 #define RETRY_MOST_MS 1000
-#define AWAY_MS 60000       /* a server that is away this long ends the following */
-#define SILENCE_MS 300      /* without `to_the_end`: all there is has come */
+#define AWAY_MS 60000  /* a server that is away this long ends the following */
+#define SILENCE_MS 300 /* without `to_the_end`: all there is has come */
+/* Told without a terminal, too: it may never come. */
+#define A_RUNNER "a runner (see stigmer server status)"
 #define CANCEL_WAIT_MS 5000 /* for the terminal event, once the time is over */
 #define TELL_AFTER_MS 1000
 #define CALLS_MAX 64 /* tool calls under way at once that are shown with their time */
@@ -91,7 +93,7 @@ static void on_tell(void *arg)
     struct follow *f = arg;
 
     if (f->waits_for[0] && !f->how->lines && f->cli->format == CLI_TEXT &&
-        (f->cli->err_is_tty || f->cli->verbose))
+        (f->cli->err_is_tty || f->cli->verbose || str_eq(f->waits_for, A_RUNNER)))
         cli_note(f->cli, "waiting for %s …", f->waits_for);
 }
 
@@ -358,7 +360,7 @@ static void on_event(struct follow *f, const Exec__Event *e)
     }
     if (e->kind_case == EXEC__EVENT__KIND_SUBMITTED) {
         f->submitted_ms = e->at_ms;
-        wait_for(f, "a runner");
+        wait_for(f, A_RUNNER);
     } else if (e->kind_case == EXEC__EVENT__KIND_TURN_STARTED) {
         on_turn_started(f, e->turn_started);
     } else if (e->kind_case == EXEC__EVENT__KIND_TURN_FINISHED) {

@@ -5,6 +5,34 @@
 #include "base/str.h"
 #include "core/config.h"
 
+#define COLUMNS 80 /* of a terminal that nobody made wider */
+#define FLAG_COLUMN 32
+
+/* The words of text as lines that fit; the next one goes behind column `at`, which is `indent` at
+ * the start of a line. An empty line parts paragraphs. */
+static void put_words(struct buf *b, const char *text, size_t indent, size_t at)
+{
+    while (*text) {
+        size_t n = strcspn(text, " \n"), gap;
+        if (at > indent && at + 1 + n > COLUMNS) {
+            buf_printf(b, "\n%*s", (int)indent, "");
+            at = indent;
+        } else if (at > indent) {
+            buf_putc(b, ' ');
+            at++;
+        }
+        buf_put(b, text, n);
+        at += n;
+        text += n;
+        gap = strspn(text, " \n");
+        if (gap > 1 && text[0] == '\n' && text[1] == '\n') {
+            buf_printf(b, "\n\n%*s", (int)indent, "");
+            at = indent;
+        }
+        text += gap;
+    }
+}
+
 static void put_choices(struct buf *b, const char *const *choices)
 {
     for (size_t i = 0; choices && choices[i]; i++)
@@ -25,7 +53,7 @@ void help_output_spec(const struct cmd *cmd, struct arg_spec storage[2])
 
 static void put_flag(struct buf *b, const struct arg_spec *s)
 {
-    OWN_BUF struct buf left = {0};
+    OWN_BUF struct buf left = {0}, text = {0};
 
     if (s->letter)
         buf_printf(&left, "  -%c, --%s", s->letter, s->name);
@@ -37,11 +65,16 @@ static void put_flag(struct buf *b, const struct arg_spec *s)
     } else if (s->value) {
         buf_printf(&left, " %s", s->value);
     }
-    buf_printf(b, left.len < 32 ? "%-32s" : "%s\n                                ",
-               buf_text(&left));
-    buf_printf(b, "%s%s", s->help, s->repeat ? " (repeatable)" : "");
+    buf_puts(&text, s->help);
+    if (s->repeat)
+        buf_puts(&text, " (repeatable)");
     if (s->env)
-        buf_printf(b, " [%s]", s->env);
+        buf_printf(&text, " [%s]", s->env);
+    if (left.len < FLAG_COLUMN)
+        buf_printf(b, "%-*s", FLAG_COLUMN, buf_text(&left));
+    else
+        buf_printf(b, "%s\n%*s", buf_text(&left), FLAG_COLUMN, "");
+    put_words(b, buf_text(&text), FLAG_COLUMN, FLAG_COLUMN);
     buf_putc(b, '\n');
 }
 
@@ -94,8 +127,11 @@ void help_cmd(struct buf *b, const struct cmd *cmd)
     buf_printf(b, "%s\n\nUsage: stigmer %s%s%s%s\n", cmd->summary, cmd->name,
                (cmd->flags && cmd->flags->name) || cmd->formats ? " [OPTIONS]" : "",
                *cmd->words ? " " : "", cmd->words);
-    if (cmd->details)
-        buf_printf(b, "\n%s\n", cmd->details);
+    if (cmd->details) {
+        buf_putc(b, '\n');
+        put_words(b, cmd->details, 0, 0);
+        buf_putc(b, '\n');
+    }
     put_flags(b, "Options", cmd->flags, output);
     put_flags(b, "Options of every command", cmd_table_global, NULL);
     buf_puts(b, "\nExamples:\n");

@@ -12,7 +12,9 @@
 #include "base/str.h"
 
 #define HEAD_KEPT (LOGFILE_LINE_MAX / 2)
-#define BISECT_TO 65536 /* bytes: nearer is read through */
+#define BISECT_TO 65536  /* bytes: nearer is read through */
+#define SAMPLES 256      /* at most, of a file */
+#define SET_BACK_MS 2000 /* less is two writers' disorder */
 #define NOTE_ROOM 64
 
 void logfile_init(struct logfile *f, const char *component, const char *path)
@@ -143,8 +145,9 @@ static void give_rest(struct logfile *f, struct logline *ret)
                 f->rest.len - len - HEAD_KEPT);
         memcpy(f->rest.data + HEAD_KEPT, note, len);
     }
-    give(f, buf_text(&f->rest), f->rest.len, ret);
     f->cut = 0;
+    buf_putc(&f->rest, '\n'); /* marks it as given */
+    give(f, buf_text(&f->rest), f->rest.len - 1, ret);
 }
 
 /* More of the open file into the chunk; false at its end. */
@@ -209,8 +212,6 @@ bool logfile_next(struct logfile *f, bool all, struct logline *ret)
             f->begin += (size_t)(lf - p) + 1;
             add_rest(f, p, (size_t)(lf - p));
             give_rest(f, ret);
-            buf_putc(&f->rest, '\n'); /* marks it as given */
-            ret->text = buf_text(&f->rest);
             return true;
         }
         add_rest(f, p, left);
@@ -219,8 +220,6 @@ bool logfile_next(struct logfile *f, bool all, struct logline *ret)
             continue;
         if (f->rest.len && (all || number_of(f, f->dev, f->inode) != 0)) {
             give_rest(f, ret); /* the writer is gone, or nobody waits for the rest */
-            buf_putc(&f->rest, '\n');
-            ret->text = buf_text(&f->rest);
             return true;
         }
         if (!go_on(f))
@@ -312,13 +311,34 @@ static bool time_near(const struct logfile *f, off_t at, int64_t *ret)
         struct logline l = {.text = p, .len = (size_t)((lf ? lf : end) - p)};
 
         logline_parse(&l, 0);
-        if (l.stamped) {
+        if (l.stamped || l.lead) {
             *ret = l.at_ms;
             return true;
         }
         p = lf ? lf + 1 : end;
     }
     return false;
+}
+
+/* Where the bisection may look: from *ret_low to the result. A clock that is set back leaves late
+ * times before early ones: of places all over the file, the first that is late enough is meant; and
+ * between two where the clock goes back there may be any time. */
+static off_t sample(const struct logfile *f, off_t size, int64_t at_ms, off_t *ret_low)
+{
+    off_t step = size / SAMPLES > BISECT_TO ? size / SAMPLES : BISECT_TO;
+    int64_t then, latest = 0;
+
+    for (off_t at = step; at < size; at += step) {
+        if (!time_near(f, at, &then))
+            continue;
+        if (then >= at_ms)
+            return at;
+        if (then < latest - SET_BACK_MS)
+            return *ret_low;
+        latest = then > latest ? then : latest;
+        *ret_low = at;
+    }
+    return size;
 }
 
 void logfile_from_time(struct logfile *f, int64_t at_ms)
@@ -332,7 +352,7 @@ void logfile_from_time(struct logfile *f, int64_t at_ms)
     open_first(f, n);
     if (f->fd < 0 || fstat(f->fd, &st) < 0)
         return;
-    high = st.st_size;
+    high = sample(f, st.st_size, at_ms, &low);
     while (high - low > BISECT_TO) {
         off_t middle = low + (high - low) / 2;
         int64_t then;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "wire/containerline.h"
 
 /* ---- time ---------------------------------------------------------------------------------- */
 
@@ -57,16 +58,20 @@ static bool read_stamp(const char *p, size_t len, int64_t *ret)
 void logline_parse(struct logline *l, int64_t last_ms)
 {
     static const char key[] = "level=";
-    const char *p = l->text + LOGLINE_STAMP;
+    int64_t engine_ns, own_ms;
+    const char *p;
     size_t left;
     char letter;
 
     l->level = LOG_INFO;
-    l->stamped = read_stamp(l->text, l->len, &l->at_ms);
-    if (!l->stamped) {
-        l->at_ms = last_ms;
+    l->lead = containerline_stamp(l->text, l->len, &engine_ns) ? CONTAINERLINE_STAMP : 0;
+    l->text += l->lead;
+    l->len -= l->lead;
+    l->stamped = read_stamp(l->text, l->len, &own_ms);
+    l->at_ms = l->lead ? engine_ns / 1000000 : l->stamped ? own_ms : last_ms;
+    if (!l->stamped)
         return;
-    }
+    p = l->text + LOGLINE_STAMP;
     left = l->len - LOGLINE_STAMP;
     if (left < sizeof key || memcmp(p, key, sizeof key - 1) != 0)
         return;
@@ -112,17 +117,23 @@ static bool next_pair(const char **p, const char *end, struct buf *key, struct b
     return true;
 }
 
-bool logline_has(const struct logline *l, const char *key, const char *value)
+bool logline_get(const struct logline *l, const char *key, struct buf *ret)
 {
-    OWN_BUF struct buf k = {0}, v = {0};
+    OWN_BUF struct buf k = {0};
     const char *p = l->text, *end = l->text + l->len;
 
-    if (!l->stamped || !memmem(l->text, l->len, value, strlen(value)))
-        return false;
-    while (next_pair(&p, end, &k, &v))
+    while (l->stamped && next_pair(&p, end, &k, ret))
         if (str_eq(buf_text(&k), key))
-            return str_eq(buf_text(&v), value);
+            return true;
     return false;
+}
+
+bool logline_has(const struct logline *l, const char *key, const char *value)
+{
+    OWN_BUF struct buf v = {0};
+
+    return memmem(l->text, l->len, value, strlen(value)) && logline_get(l, key, &v) &&
+           str_eq(buf_text(&v), value);
 }
 
 /* Bytes that are no text become U+FFFD. */

@@ -83,8 +83,12 @@ static enum err_code check_words(const struct cli *cli, struct err *err)
     size_t n = cli->args.word_count;
 
     if (n > c->words_max)
-        return err_set(err, ERR_INVALID, "%s: unexpected argument '%.80s'", c->name,
-                       cli->args.words[c->words_max]);
+        return err_hint(err,
+                        err_set(err, ERR_INVALID, "%s: unexpected argument '%.80s'", c->name,
+                                cli->args.words[c->words_max]),
+                        "stigmer %s --help%s%s", c->name,
+                        c->examples[0].line ? "; for example: " : "",
+                        c->examples[0].line ? c->examples[0].line : "");
     if (n < c->words_min)
         return err_hint(err,
                         err_set(err, ERR_INVALID, "%s needs %s: stigmer %s %s", c->name,
@@ -152,6 +156,24 @@ static void guess_format(struct cli *cli, char *const argv[])
     }
 }
 
+/* A result that could not be written whole is a failure, whatever the command thinks. */
+static int finish(struct cli *cli, int exit_code)
+{
+    struct err err = {0};
+
+    if (!out_is_complete()) {
+        err_set(&err, ERR_INTERNAL, "the result could not be written to standard output");
+        err_hint(&err, ERR_INTERNAL, "is the disk full that it goes to?");
+        cli->format = CLI_TEXT; /* no error object: it would go the same way */
+        if (exit_code == EXIT_OK)
+            exit_code = cli_fail(cli, &err);
+        else
+            (void)cli_fail(cli, &err);
+    }
+    cli_done(cli);
+    return exit_code;
+}
+
 int main(int argc, char *argv[])
 {
     struct cli cli = {0};
@@ -161,6 +183,7 @@ int main(int argc, char *argv[])
     enum err_code code;
     int exit_code;
 
+    own_standard_fds();
     cli.program = n > 0 ? cli.program_buf : "";
     if (argc < 2) {
         print_help(NULL, NULL);
@@ -169,8 +192,7 @@ int main(int argc, char *argv[])
     code = read_command(&cli, argv, &group, &err);
     if (!code && (!cli.cmd || cli.wants_help || args_bool(&cli.args, "help", false))) {
         exit_code = print_help(cli.cmd, group);
-        cli_done(&cli);
-        return exit_code;
+        return finish(&cli, exit_code);
     }
     if (!code && cli.cmd)
         code = check_words(&cli, &err);
@@ -184,6 +206,5 @@ int main(int argc, char *argv[])
     } else {
         exit_code = cli.cmd->run(&cli);
     }
-    cli_done(&cli);
-    return exit_code;
+    return finish(&cli, exit_code);
 }

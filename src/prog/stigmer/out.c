@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,8 +55,21 @@ bool out_flush(int fd, struct buf *b)
         }
         at += (size_t)n;
     }
+    if (!ok && fd == STDOUT_FILENO) { /* what failed is kept by stdio, for out_is_complete */
+        (void)fwrite(b->data + at, 1, b->len - at, stdout);
+        (void)fflush(stdout);
+    }
     buf_clear(b);
     return ok;
+}
+
+bool out_is_complete(void)
+{
+    struct pollfd reader = {.fd = STDOUT_FILENO};
+
+    if (!fflush(stdout) && !ferror(stdout))
+        return true;
+    return poll(&reader, 1, 0) > 0 && (reader.revents & (POLLERR | POLLHUP));
 }
 
 void out_table_row(struct out_table *t, const char *const cells[])

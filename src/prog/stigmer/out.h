@@ -20,6 +20,10 @@ void out_text(struct buf *b, const char *text, size_t len, bool for_terminal);
 /* Write all of b to fd and empty it. False when the other side is gone. */
 bool out_flush(int fd, struct buf *b);
 
+/* At the end of main: standard output took all that was printed. A reader that left early (head)
+ * is no fault. */
+bool out_is_complete(void);
+
 /* A text table: column widths follow the content, two spaces between. */
 struct out_table {
     size_t columns;

@@ -35,7 +35,7 @@ enum err_code prune_ask(const struct cli *cli, int64_t before_ms, const json_t *
     (void)str_format(before, sizeof before, "%" PRId64, before_ms);
     (void)str_format(number, sizeof number, "%d", fd);
     if (!code)
-        code = spawn_output(cli, args, &text, err);
+        code = spawn_output(cli, args, "looking at what is there", &text, err);
     if (code)
         return code;
     *ret = json_loadb(buf_text(&text), text.len, 0, NULL);

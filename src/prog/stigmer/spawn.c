@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #define ARGS_MAX 200
 #define READY_LINE_MAX 65536
 #define OUTPUT_MAX ((size_t)4 << 20)
+#define TELL_MS 1000 /* a longer wait says what it is for */
 
 static const char *const secret_names[] = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY",
                                            "STIGMER_LLM_API_KEY", NULL};
@@ -237,7 +239,7 @@ static void take_lines(struct start *s, struct buf *b)
 /* What is waited for is said once a wait is longer than a second. */
 static void tell_progress(struct start *s)
 {
-    if (s->told || !s->progress[0] || clock_mono_ms() - s->began_ms < 1000)
+    if (s->told || !s->progress[0] || clock_mono_ms() - s->began_ms < TELL_MS)
         return;
     s->told = true;
     cli_note(s->cli, "%s …", s->progress);
@@ -287,8 +289,8 @@ static enum err_code follow_start(struct start *s, int fd)
         int64_t now = clock_mono_ms(), next = s->until_ms;
         char chunk[4096];
         ssize_t got;
-        if (!s->told && s->progress[0] && s->began_ms + 1000 < next)
-            next = s->began_ms + 1000;
+        if (!s->told && s->progress[0] && s->began_ms + TELL_MS < next)
+            next = s->began_ms + TELL_MS;
         if (now >= s->until_ms) {
             code = err_hint(s->err,
                             err_set(s->err, ERR_TIMEOUT,
@@ -401,11 +403,15 @@ enum err_code spawn_foreground(const struct cli *cli, const char *const *sets, s
 
 /* ---- the server program as a tool -------------------------------------------------------- */
 
-static enum err_code read_all(int fd, struct buf *ret, struct err *err)
+static enum err_code read_all(const struct cli *cli, const char *doing, int fd, struct buf *ret,
+                              struct err *err)
 {
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
     char chunk[16384];
     ssize_t n;
 
+    if (poll(&pfd, 1, TELL_MS) == 0)
+        cli_note(cli, "%s …", doing);
     while ((n = read(fd, chunk, sizeof chunk)) != 0) {
         enum err_code code;
         if (n < 0 && errno == EINTR)
@@ -422,8 +428,8 @@ static enum err_code read_all(int fd, struct buf *ret, struct err *err)
 /* argv: room for SPAWN_ARGS; the program, our home, then args. */
 #define SPAWN_ARGS 20
 
-static enum err_code start_tool(const struct cli *cli, const char *const *args, int *ret_fd,
-                                pid_t *ret_pid, struct err *err)
+static enum err_code start_tool(const struct cli *cli, const char *const *args, bool bound,
+                                int *ret_fd, pid_t *ret_pid, struct err *err)
 {
     const char *argv[SPAWN_ARGS] = {NULL, "--home", cli->paths.home};
     char program[PATHS_MAX];
@@ -441,7 +447,7 @@ static enum err_code start_tool(const struct cli *cli, const char *const *args, 
         return err_sys(err, errno, "cannot make a pipe");
     pid = fork();
     if (pid == 0) {
-        if (dup2(ends[1], 1) < 0)
+        if (dup2(ends[1], 1) < 0 || (bound && prctl(PR_SET_PDEATHSIG, SIGKILL)))
             _exit(127);
         execv(program, (char *const *)(uintptr_t)argv);
         _exit(127);
@@ -465,17 +471,17 @@ static int wait_for(pid_t pid)
     return status;
 }
 
-enum err_code spawn_output(const struct cli *cli, const char *const *args, struct buf *ret,
-                           struct err *err)
+enum err_code spawn_output(const struct cli *cli, const char *const *args, const char *doing,
+                           struct buf *ret, struct err *err)
 {
     int fd, status;
     pid_t pid;
-    enum err_code code = start_tool(cli, args, &fd, &pid, err);
+    enum err_code code = start_tool(cli, args, false, &fd, &pid, err);
 
     if (code)
         return code;
     ret->max = OUTPUT_MAX;
-    code = read_all(fd, ret, err);
+    code = read_all(cli, doing, fd, ret, err);
     close(fd);
     status = wait_for(pid);
     if (!code && (!WIFEXITED(status) || WEXITSTATUS(status) > EXIT_FAILED))
@@ -493,7 +499,7 @@ enum err_code spawn_lines(const struct cli *cli, const char *const *args, spawn_
     ssize_t n;
     int fd, status;
     pid_t pid;
-    enum err_code code = start_tool(cli, args, &fd, &pid, err);
+    enum err_code code = start_tool(cli, args, false, &fd, &pid, err);
 
     if (code)
         return code;
@@ -503,7 +509,7 @@ enum err_code spawn_lines(const struct cli *cli, const char *const *args, spawn_
             code = buf_add(&b, chunk, (size_t)n, err);
         while (b.len && (end = memchr(b.data, '\n', b.len))) {
             *end = '\0';
-            fn((const char *)b.data, arg);
+            fn((const char *)b.data, (size_t)((uint8_t *)end - b.data), arg);
             buf_shift(&b, (size_t)((uint8_t *)end - b.data) + 1);
         }
     }
@@ -520,5 +526,17 @@ enum err_code spawn_cleanup(const struct cli *cli, struct err *err)
     static const char *const args[] = {"--cleanup", NULL};
     OWN_BUF struct buf b = {0};
 
-    return spawn_output(cli, args, &b, err);
+    return spawn_output(cli, args, "removing what the server left", &b, err);
+}
+
+enum err_code spawn_stream(const struct cli *cli, const char *const *args, int *ret_fd,
+                           pid_t *ret_pid, struct err *err)
+{
+    return start_tool(cli, args, true, ret_fd, ret_pid, err);
+}
+
+void spawn_end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    (void)wait_for(pid);
 }

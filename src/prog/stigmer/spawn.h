@@ -31,14 +31,21 @@ enum err_code spawn_foreground(const struct cli *cli, const char *const *sets, s
 /* `stigmer-server --home H --cleanup`: remove what a server left. */
 MUST_CHECK enum err_code spawn_cleanup(const struct cli *cli, struct err *err);
 
-/* Run the server program with these arguments and give its output, limited to 4 MiB. */
+/* Run the server program with these arguments and give its output, limited to 4 MiB. doing: what is
+ * said when it takes longer than a second, "looking at this machine". */
 MUST_CHECK enum err_code spawn_output(const struct cli *cli, const char *const *args,
-                                      struct buf *ret, struct err *err);
+                                      const char *doing, struct buf *ret, struct err *err);
 
 /* Each line it prints, as it comes; a line is at most 1 MiB. Its exit code is not looked at: what
  * it says is. */
-typedef void spawn_line_fn(const char *line, void *arg);
+typedef void spawn_line_fn(const char *line, size_t len, void *arg);
 MUST_CHECK enum err_code spawn_lines(const struct cli *cli, const char *const *args,
                                      spawn_line_fn *fn, void *arg, struct err *err);
+
+/* One that goes on printing: the reading end of its output, and who it is. It ends with this
+ * process, or by spawn_end, which also takes leave of one that has ended by itself. */
+MUST_CHECK enum err_code spawn_stream(const struct cli *cli, const char *const *args, int *ret_fd,
+                                      pid_t *ret_pid, struct err *err);
+void spawn_end(pid_t pid);
 
 #endif

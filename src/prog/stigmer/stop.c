@@ -9,6 +9,7 @@
 #define GRACE_MS 10000
 #define AFTER_GRACE_MS 8000 /* the server's own ending and Temporal's, beyond the runs' time */
 #define SIGNAL_MS 5000
+#define TELL_MS 1000
 
 /* True when both processes have ended within the time. */
 static bool wait_both(const struct daemon_pids *p, int64_t ms)
@@ -26,7 +27,10 @@ static enum err_code insist(const struct cli *cli, const struct daemon_pids *p, 
         /* The keeper first: it would start a server again that ends unasked. */
         (void)daemon_signal(&p->keeper, signals[i]);
         (void)daemon_signal(&p->server, signals[i]);
-        if (wait_both(p, SIGNAL_MS))
+        if (wait_both(p, TELL_MS))
+            return ERR_OK;
+        cli_note(cli, "waiting for the server to end …");
+        if (wait_both(p, SIGNAL_MS - TELL_MS))
             return ERR_OK;
     }
     return err_set(err, ERR_INTERNAL, "server stop failed: process %d does not end",

@@ -17,10 +17,10 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
-static void take_line(const char *line, void *arg)
+static void take_line(const char *line, size_t len, void *arg)
 {
     struct answer *a = arg;
-    json_t *o = json_loads(line, 0, NULL);
+    json_t *o = json_loadb(line, len, 0, NULL);
     const json_t *p = json_object_get(o, "progress");
 
     if (json_is_object(p)) {

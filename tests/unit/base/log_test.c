@@ -48,6 +48,19 @@ static void a_plain_value_needs_no_quotes(void **state)
     assert_non_null(strstr(line, "msg=\"hello world\" key=127.0.0.1:7234\n"));
 }
 
+static void lines_of_a_request_end_in_its_id(void **state)
+{
+    char line[512];
+
+    (void)state;
+    log_set_request("a-1");
+    logged("v", line, sizeof line);
+    assert_non_null(strstr(line, " key=v req=a-1\n"));
+    log_set_request(NULL);
+    logged("v", line, sizeof line);
+    assert_non_null(strstr(line, " key=v\n"));
+}
+
 static void every_error_code_has_its_three_translations(void **state)
 {
     (void)state;
@@ -79,6 +92,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_stays_one_line_whatever_the_value),
         cmocka_unit_test(a_plain_value_needs_no_quotes),
+        cmocka_unit_test(lines_of_a_request_end_in_its_id),
         cmocka_unit_test(every_error_code_has_its_three_translations),
         cmocka_unit_test(context_goes_in_front_and_the_hint_stays),
     };

@@ -13,10 +13,11 @@ struct seen {
     struct buf text[3];
 };
 
-static void note(int stream, const char *text, size_t len, void *arg)
+static void note(int stream, bool begins, const char *text, size_t len, void *arg)
 {
     struct seen *seen = arg;
 
+    (void)begins;
     buf_put(&seen->text[stream], text, len);
 }
 
