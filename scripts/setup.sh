@@ -101,9 +101,12 @@ if [ ! -x "$cache/bin/grpcurl" ] && ! command -v grpcurl >/dev/null 2>&1; then
     say "building grpcurl into $cache/bin"
     GOBIN=$cache/bin GOFLAGS=-modcacherw go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.8.9
 fi
-
+# Temporal's real server and its CLI, for the tests of that engine.
 if [ ! -x "$cache/bin/temporal" ] && ! command -v temporal >/dev/null 2>&1; then
-    say "building Temporal's server and CLI into $cache/bin (minutes)"
-    GOBIN=$cache/bin GOFLAGS=-modcacherw go install github.com/temporalio/cli/cmd/temporal@v1.5.1
+    say "building Temporal's development server into $cache/bin (once; some minutes)"
+    GOBIN=$cache/bin GOFLAGS=-modcacherw go install github.com/temporalio/cli/cmd/temporal@v1.5.1 || {
+        say "error: it was not built with $(go version); it wants Go 1.25, or 1.21 and newer, which fetch that: https://go.dev/dl"
+        exit 1
+    }
 fi
 say "ready to test: scripts/check.sh"

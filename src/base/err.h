@@ -25,7 +25,7 @@ enum err_code {
     ERR_CANCELLED,
     ERR_LIMIT,   /* a stated limit was reached */
     ERR_BUDGET,  /* the run's budget is used up */
-    ERR_SANDBOX, /* a sandbox layer or a container engine is missing */
+    ERR_SANDBOX, /* a sandbox layer, a container engine or Temporal's program is missing */
     ERR_UNSUPPORTED,
     ERR_IO,
     ERR_CORRUPT, /* stored data breaks its own rules; never retry */

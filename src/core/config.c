@@ -47,6 +47,8 @@ static const struct config_row rows[] = {
         "true", "start a development server of Temporal at temporal.address, and stop it with the stack; false when an address is named, unless it is set itself"},
     [CONFIG_TEMPORAL_BINARY] = {"temporal.binary", "STIGMER_TEMPORAL_BINARY", CONFIG_TEXT, 0, 0, NULL,
         "temporal", "Temporal's program for that: a path, or a name on PATH"},
+    [CONFIG_TEMPORAL_UI] = {"temporal.ui", "STIGMER_TEMPORAL_UI", CONFIG_URL, 0, 0, NULL,
+        "", "address of Temporal's web UI, for links to workflows; of a server that is started here the address it gets, http://127.0.0.1:8233 by default"},
     [CONFIG_TEMPORAL_HEARTBEAT] = {"temporal.heartbeat", "STIGMER_TEMPORAL_HEARTBEAT", CONFIG_DURATION, 1000, 0, NULL,
         "30s", "a runner that Temporal has not heard of for so long has lost its runs to another"},
     [CONFIG_RUNNER_KIND] = {"runner.kind", "STIGMER_RUNNER", CONFIG_CHOICE, 0, 0, runner_kinds,

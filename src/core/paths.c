@@ -52,6 +52,9 @@ enum err_code paths_make(const char *home, const char *env_home, const char *use
       && str_format(p.lock_file, PATHS_MAX, "%s/start.lock", p.run)
       && str_format(p.state_file, PATHS_MAX, "%s/server.json", p.run)
       && str_format(p.engine_file, PATHS_MAX, "%s/engine", p.run)
+      && str_format(p.temporal_dir, PATHS_MAX, "%s/temporal", p.data)
+      && str_format(p.temporal_db, PATHS_MAX, "%s/temporal.db", p.temporal_dir)
+      && str_format(p.log_temporal, PATHS_MAX, "%s/temporal.log", p.logs)
       && str_format(p.container_id, PATHS_MAX, "%s/agent-runner-container.id", p.data);
     /* clang-format on */
     if (!ok || strlen(p.runner_sock) > SOCKET_PATH_MAX)

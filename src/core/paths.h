@@ -24,6 +24,9 @@ struct paths {
     char lock_file[PATHS_MAX];   /* data/run/start.lock: flock while a start or stop is under way */
     char state_file[PATHS_MAX];  /* data/run/server.json: last status the server wrote */
     char engine_file[PATHS_MAX]; /* data/run/engine: which container engine was used last */
+    char temporal_dir[PATHS_MAX]; /* data/temporal, 0700: of the Temporal server started here */
+    char temporal_db[PATHS_MAX];  /* data/temporal/temporal.db */
+    char log_temporal[PATHS_MAX]; /* data/logs/temporal.log */
     char container_id[PATHS_MAX]; /* data/agent-runner-container.id */
 };
 

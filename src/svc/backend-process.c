@@ -7,10 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "base/str.h"
 #include "platform/logsink.h"
+
+#define WORDS 600 /* bytes of what a foreign program wrote last */
 
 struct process {
     struct runner_backend base;
@@ -24,6 +28,9 @@ struct process {
     int output_fd;                        /* owned; the end of a pipe that it writes to; or -1 */
     struct err start_err;
     bool started;
+    bool in_line;      /* the last line of the log has no end yet */
+    char words[WORDS]; /* of a foreign program */
+    size_t words_len;
     char trouble[LOGSINK_TROUBLE]; /* with its log; "" */
 };
 
@@ -40,6 +47,66 @@ static void kill_group(const struct process *p)
         kill(-p->pid, SIGKILL);
 }
 
+static void keep_words(struct process *p, const char *text, size_t len)
+{
+    size_t over;
+
+    if (len > sizeof p->words) {
+        text += len - sizeof p->words;
+        len = sizeof p->words;
+    }
+    over = p->words_len + len > sizeof p->words ? p->words_len + len - sizeof p->words : 0;
+    memmove(p->words, p->words + over, p->words_len - over);
+    memcpy(p->words + p->words_len - over, text, len);
+    p->words_len += len - over;
+}
+
+/* Its last two lines, as one. A time in front of them is of no use there. */
+static void last_words(const struct process *p, char *ret, size_t size)
+{
+    size_t end = p->words_len, at, lines = 0, len = 0;
+
+    while (end > 0 && strchr("\r\n ", p->words[end - 1]))
+        end--;
+    for (at = end; at > 0 && (p->words[at - 1] != '\n' || ++lines < 2); at--)
+        ;
+    for (; at < end && len + 3 < size; at++) {
+        unsigned char c = (unsigned char)p->words[at];
+
+        if (c == '\n')
+            ret[len++] = ';';
+        ret[len++] = c < ' ' ? ' ' : (char)c;
+    }
+    ret[len] = '\0';
+}
+
+/* Line by line, with the time in front; a time of its own ("time=… ") makes way for it. */
+static void write_stamped(struct process *p, const char *text, size_t len)
+{
+    while (len) {
+        const char *end = memchr(text, '\n', len);
+        size_t n = end ? (size_t)(end - text) + 1 : len;
+        char now[CLOCK_TEXT], stamp[CLOCK_TEXT + 8];
+
+        if (!p->in_line) {
+            const char *space =
+                n > 5 && memcmp(text, "time=", 5) == 0 ? memchr(text, ' ', n) : NULL;
+            size_t skip = space ? (size_t)(space - text) + 1 : 0;
+
+            clock_format(clock_wall_ms(), now);
+            (void)str_format(stamp, sizeof stamp, "at=%s ", now);
+            logsink_write(p->sink, stamp, strlen(stamp));
+            text += skip;
+            len -= skip;
+            n -= skip;
+        }
+        logsink_write(p->sink, text, n);
+        p->in_line = !end;
+        text += n;
+        len -= n;
+    }
+}
+
 /* Reads at most so much at once, so that a loud child does not hold the loop up. */
 static bool read_some(struct process *p)
 {
@@ -49,7 +116,12 @@ static bool read_some(struct process *p)
 
     if (n <= 0)
         return false;
-    logsink_write(p->sink, text, (size_t)n);
+    if (p->config.foreign) {
+        keep_words(p, text, (size_t)n);
+        write_stamped(p, text, (size_t)n);
+    } else {
+        logsink_write(p->sink, text, (size_t)n);
+    }
     if (logsink_trouble(p->sink, p->trouble) != was && p->base.events.on_trouble)
         p->base.events.on_trouble(p->base.events.arg);
     return true;
@@ -63,6 +135,9 @@ static void close_output(struct process *p)
     p->output = NULL;
     if (p->output_fd >= 0)
         (void)close(take_fd(&p->output_fd));
+    if (p->in_line)
+        logsink_write(p->sink, "\n", 1);
+    p->in_line = false;
     logsink_close(p->sink);
     p->sink = NULL;
     p->trouble[0] = '\0';
@@ -80,6 +155,7 @@ static void on_output(int events, void *arg)
 static void on_exit_status(int exit_status, int term_signal, void *arg)
 {
     struct process *p = arg;
+    char words[400] = "";
     struct err why;
 
     kill_group(p);
@@ -89,9 +165,11 @@ static void on_exit_status(int exit_status, int term_signal, void *arg)
     p->pid = 0;
     if (term_signal)
         err_set(&why, ERR_OK, "killed by signal %d (%s)", term_signal, strsignal(term_signal));
-    else
-        err_set(&why, exit_status == EXIT_SANDBOX ? ERR_SANDBOX : ERR_OK, "exit code %d",
-                exit_status);
+    else if (p->config.foreign)
+        last_words(p, words, sizeof words);
+    if (!term_signal)
+        err_set(&why, exit_status == EXIT_SANDBOX && !p->config.foreign ? ERR_SANDBOX : ERR_OK,
+                "exit code %d%s%s", exit_status, *words ? ": " : "", words);
     p->base.events.on_exited(&why, p->base.events.arg);
 }
 
@@ -104,7 +182,7 @@ static enum err_code open_output(struct process *p, int *ret_write_fd, struct er
     if (code)
         return code;
     if (pipe2(ends, O_CLOEXEC) < 0)
-        return err_sys(err, errno, "make a pipe for the runner's log");
+        return err_sys(err, errno, "make a pipe for the log of %s", p->config.what);
     (void)fcntl(ends[0], F_SETFL, O_NONBLOCK);
     p->output_fd = ends[0];
     p->output = loop_io_new(p->loop, p->output_fd, on_output, p);
@@ -115,10 +193,9 @@ static enum err_code open_output(struct process *p, int *ret_write_fd, struct er
 
 static enum err_code spawn(struct process *p, struct err *err)
 {
-    const char *const argv[] = {p->config.program, "launch", NULL};
     OWN_FD int log = -1;
     int fds[3] = {-1, -1, -1};
-    struct loop_spawn spawn = {.argv = argv,
+    struct loop_spawn spawn = {.argv = p->config.argv,
                                .envp = p->config.envp,
                                .cwd = "/",
                                .fd_map = fds,
@@ -148,10 +225,11 @@ static void start(struct runner_backend *b)
 {
     struct process *p = self(b);
 
+    p->words_len = 0;
     p->started = spawn(p, &p->start_err) == ERR_OK;
     if (p->started) {
         p->pid = loop_child_pid(p->child);
-        log_info("runner process started", "pid", log_int(p->pid));
+        log_info("process started", "component", p->config.what, "pid", log_int(p->pid));
     }
     loop_timer_in(p->later, 0);
 }

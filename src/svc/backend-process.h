@@ -1,5 +1,6 @@
-/* backend-process.h — the runner as a child process in a session of its own: the same launcher,
- * worker and tool hosts as in the container, without root. Its output goes to the runner's log. */
+/* backend-process.h — a component as a child process in a session of its own, its output in its
+ * log: the runner (the same launcher, worker and tool hosts as in the container, without root), and
+ * the Temporal server that is started for a stack. */
 #ifndef SVC_BACKEND_PROCESS_H
 #define SVC_BACKEND_PROCESS_H
 
@@ -7,11 +8,15 @@
 #include "svc/runner-backend.h"
 
 struct backend_process_config {
-    const char *program;     /* agent-runner; borrowed, as all here */
+    const char *what;        /* for the log; borrowed, as all here */
+    const char *const *argv; /* the program's path first; NULL-ended */
     const char *const *envp; /* all of its environment */
     const char *log_file;    /* what it writes is appended to it */
     int64_t log_max_size;    /* bytes; see platform/logsink.h */
     int log_max_files;
+    /* It is a program of somebody else: its lines get our time in front, as our own have, and when
+     * it ends with an error, what it wrote last is part of the reason. */
+    bool foreign;
 };
 
 struct runner_backend *backend_process_new(struct loop *loop,

@@ -17,6 +17,8 @@
 #define START_TRY_MS 3000 /* then it is told that it waits, and why */
 #define AGAIN_MIN_MS 500
 #define AGAIN_MAX_MS 10000
+#define AGAIN_OWN_MS 500      /* of a server of our own: it is on its way up */
+#define SETTLE_MS 2000        /* until runners that come up with us poll */
 #define LOOK_MS 10000         /* how often closed workflows are asked for */
 #define LOOK_BACK_S (10 * 60) /* the two clocks may be apart by that */
 #define STARTS_MAX 32         /* in flight */
@@ -48,6 +50,7 @@ struct engine_temporal {
     struct map offers;             /* execution id → struct offer */
     struct offer *due, **due_tail; /* those to be started, in the order they were offered */
     unsigned starting;
+    struct temporal_call *greeting; /* one of the calls that lead to ready */
     struct loop_timer *again, *look;
     int64_t again_ms;
     bool again_armed, looking, ready; /* ready: the namespace is there */
@@ -64,6 +67,12 @@ static void greet(struct engine_temporal *e);
 
 /* ---- trouble --------------------------------------------------------------------------------- */
 
+static void tell_change(const struct engine_temporal *e)
+{
+    if (e->on_change)
+        e->on_change(e->change_arg);
+}
+
 static void set_trouble(struct engine_temporal *e, const char *why)
 {
     bool changed = str_is_empty(e->trouble) != str_is_empty(why);
@@ -76,17 +85,20 @@ static void set_trouble(struct engine_temporal *e, const char *why)
     } else if (changed) {
         log_info("temporal takes work again", "address", temporal_address(e->temporal));
     }
-    if (changed && e->on_change)
-        e->on_change(e->change_arg);
+    if (changed)
+        tell_change(e);
 }
 
 static void try_again(struct engine_temporal *e)
 {
+    int64_t most;
+
     if (e->again_armed)
         return;
+    most = e->make_namespace ? AGAIN_OWN_MS : AGAIN_MAX_MS;
     e->again_ms = e->again_ms ? e->again_ms * 2 : AGAIN_MIN_MS;
-    if (e->again_ms > AGAIN_MAX_MS)
-        e->again_ms = AGAIN_MAX_MS;
+    if (e->again_ms > most)
+        e->again_ms = most;
     e->again_armed = true;
     loop_timer_in(e->again, e->again_ms);
 }
@@ -108,13 +120,16 @@ static void tell_waiting(struct offer *o)
     struct engine_temporal *e = o->engine;
     Exec__Event n = EXEC__EVENT__INIT;
     Exec__Notice m = EXEC__NOTICE__INIT;
-    char text[900];
+    char text[900], place[300];
+    const char *why = e->trouble;
 
     if (o->told)
         return;
     o->told = true;
-    (void)str_format(text, sizeof text, "waiting for Temporal at %s: %s",
-                     temporal_address(e->temporal), e->trouble);
+    (void)str_format(place, sizeof place, "Temporal at %s: ", temporal_address(e->temporal));
+    if (str_starts(why, place)) /* not twice */
+        why += strlen(place);
+    (void)str_format(text, sizeof text, "waiting for %s%s", place, why);
     m.text = text;
     n.kind_case = EXEC__EVENT__KIND_NOTICE;
     n.notice = &m;
@@ -416,7 +431,7 @@ static void on_runner_pollers(const ProtobufCMessage *answer, const struct err *
     ((struct engine_temporal *)arg)->runner_pollers = pollers_of(answer);
 }
 
-static void ask_pollers(struct engine_temporal *e)
+void engine_temporal_ask_pollers(struct engine_temporal *e)
 {
     Tsvc__DescribeTaskQueueRequest r = TSVC__DESCRIBE_TASK_QUEUE_REQUEST__INIT;
     Tqueue__TaskQueue q = TQUEUE__TASK_QUEUE__INIT;
@@ -426,6 +441,8 @@ static void ask_pollers(struct engine_temporal *e)
     q.kind = TENUM__TASK_QUEUE_KIND__TASK_QUEUE_KIND_NORMAL;
     q.name = name;
     r.task_queue_type = TENUM__TASK_QUEUE_TYPE__TASK_QUEUE_TYPE_WORKFLOW;
+    if (!e->ready)
+        return;
     temporal_call(e->temporal, TEMPORAL_DESCRIBE_TASK_QUEUE, &r.base, TEMPORAL_ONCE,
                   on_workflow_pollers, e);
     q.name = e->runner_queue;
@@ -438,9 +455,9 @@ static void on_look(void *arg)
 {
     struct engine_temporal *e = arg;
 
+    engine_temporal_ask_pollers(e);
     if (!e->offers.len)
         return;
-    ask_pollers(e);
     look_for_closed(e);
     loop_timer_in(e->look, LOOK_MS);
 }
@@ -698,9 +715,10 @@ static void be_ready(struct engine_temporal *e)
     e->again_ms = 0;
     set_trouble(e, "");
     temporal_worker_start(e->worker);
-    ask_pollers(e);
+    loop_timer_in(e->look, SETTLE_MS);
     offer_all_again(e);
     start_due(e);
+    tell_change(e);
 }
 
 static void on_registered(const ProtobufCMessage *answer, const struct err *err, void *arg)
@@ -708,6 +726,7 @@ static void on_registered(const ProtobufCMessage *answer, const struct err *err,
     struct engine_temporal *e = arg;
 
     (void)answer;
+    e->greeting = NULL;
     if (err && err->code != ERR_EXISTS) {
         greet_failed(e, err);
         return;
@@ -723,8 +742,8 @@ static void make_namespace(struct engine_temporal *e)
 
     keep.seconds = RETENTION_S;
     r.workflow_execution_retention_period = &keep;
-    temporal_call(e->temporal, TEMPORAL_REGISTER_NAMESPACE, &r.base, START_TRY_MS, on_registered,
-                  e);
+    e->greeting = temporal_call(e->temporal, TEMPORAL_REGISTER_NAMESPACE, &r.base, START_TRY_MS,
+                                on_registered, e);
 }
 
 static void on_namespace(const ProtobufCMessage *answer, const struct err *err, void *arg)
@@ -733,6 +752,7 @@ static void on_namespace(const ProtobufCMessage *answer, const struct err *err, 
     struct err told;
 
     (void)answer;
+    e->greeting = NULL;
     if (!err) {
         be_ready(e);
     } else if (err->code == ERR_NOT_FOUND && e->make_namespace) {
@@ -754,6 +774,7 @@ static void on_system_info(const ProtobufCMessage *answer, const struct err *err
     struct engine_temporal *e = arg;
     Tsvc__DescribeNamespaceRequest r = TSVC__DESCRIBE_NAMESPACE_REQUEST__INIT;
 
+    e->greeting = NULL;
     if (err && err->code != ERR_UNSUPPORTED) {
         greet_failed(e, err);
         return;
@@ -762,14 +783,36 @@ static void on_system_info(const ProtobufCMessage *answer, const struct err *err
         (void)str_format(e->version, sizeof e->version, "%s",
                          ((const Tsvc__GetSystemInfoResponse *)answer)->server_version);
     log_info("temporal answers", "address", temporal_address(e->temporal), "version", e->version);
-    temporal_call(e->temporal, TEMPORAL_DESCRIBE_NAMESPACE, &r.base, START_TRY_MS, on_namespace, e);
+    e->greeting = temporal_call(e->temporal, TEMPORAL_DESCRIBE_NAMESPACE, &r.base, START_TRY_MS,
+                                on_namespace, e);
 }
 
 static void greet(struct engine_temporal *e)
 {
     Tsvc__GetSystemInfoRequest r = TSVC__GET_SYSTEM_INFO_REQUEST__INIT;
 
-    temporal_call(e->temporal, TEMPORAL_GET_SYSTEM_INFO, &r.base, START_TRY_MS, on_system_info, e);
+    e->greeting = temporal_call(e->temporal, TEMPORAL_GET_SYSTEM_INFO, &r.base, START_TRY_MS,
+                                on_system_info, e);
+}
+
+void engine_temporal_greet(struct engine_temporal *e)
+{
+    e->ready = false;
+    e->again_ms = 0;
+    e->again_armed = false;
+    loop_timer_at(e->again, INT64_MAX);
+    if (e->greeting)
+        temporal_call_cancel(e->greeting);
+    greet(e);
+}
+
+void engine_temporal_rest(struct engine_temporal *e)
+{
+    e->ready = false;
+    loop_timer_at(e->again, INT64_MAX);
+    loop_timer_at(e->look, INT64_MAX);
+    e->again_armed = true; /* nothing is asked again */
+    temporal_worker_rest(e->worker);
 }
 
 /* An idle one notices by its polls alone that Temporal went: so it is asked until it is back. */
@@ -777,12 +820,9 @@ static void worker_trouble(void *arg)
 {
     struct engine_temporal *e = arg;
 
-    if (e->ready) {
-        e->ready = false;
-        try_again(e);
-    }
-    if (e->on_change)
-        e->on_change(e->change_arg);
+    if (e->ready && !e->greeting)
+        engine_temporal_greet(e);
+    tell_change(e);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -55,7 +55,17 @@ struct engine_temporal_report {
 };
 void engine_temporal_report(const struct engine_temporal *e, struct engine_temporal_report *ret);
 
-/* Called when the report's trouble comes or goes. */
+/* Asks for the pollers; the report has them a moment later. Also done by itself while there is
+ * work. */
+void engine_temporal_ask_pollers(struct engine_temporal *e);
+
+/* The server was started anew: it is asked from the beginning whether it takes work. */
+void engine_temporal_greet(struct engine_temporal *e);
+
+/* The stack stops, and the server with it: nothing new is asked of it. */
+void engine_temporal_rest(struct engine_temporal *e);
+
+/* Called when the report's trouble comes or goes, and when Temporal has begun to take work. */
 void engine_temporal_on_change(struct engine_temporal *e, loop_fn *fn, void *arg);
 
 /* The workflow's run id; NULL while it has none. */

@@ -1,11 +1,11 @@
-/* runner-backend.h — one way to have an agent-runner: as a process, as a container. The supervisor
- * (supervise.h) decides when; a backend only does.
+/* runner-backend.h — one way to have an agent-runner: as a process, as a container; or to have a
+ * Temporal server. The supervisor (supervise.h) decides when; a backend only does.
  *
  *   start ──▶ on_started ──▶ … ──▶ on_exited
  *     └▶ on_blocked                      it cannot run now: no engine, no image, a name that is
  * taken stop asks and kill forces; both end in on_exited or on_blocked
  *
- * Ready is not a backend's word: a runner is ready when it has attached.
+ * Ready is not a backend's word: a runner is ready when it has attached, Temporal when it answers.
  * Callbacks never come before start has returned. Threads: the loop's. */
 #ifndef SVC_RUNNER_BACKEND_H
 #define SVC_RUNNER_BACKEND_H

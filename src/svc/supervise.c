@@ -43,7 +43,7 @@ static void feed(struct supervise *s, enum unit_event ev)
     if (s->unit.state == before)
         return;
     s->since = clock_mark_now();
-    log_info("runner state", "runner", s->name, "state", unit_state_name(s->unit.state));
+    log_info("component state", "component", s->name, "state", unit_state_name(s->unit.state));
     if (s->events.on_change)
         s->events.on_change(s->unit.state, s->events.arg);
 }
@@ -79,7 +79,7 @@ static void on_exited(const struct err *why, void *arg)
         s->last = *why;
         if (s->hung)
             err_set(&s->last, ERR_OK, "it did not answer any more and was killed");
-        log_warn("runner ended", "runner", s->name, "why", s->last.msg);
+        log_warn("component ended", "component", s->name, "why", s->last.msg);
     }
     s->hung = false;
     s->started = s->attached = false;
@@ -94,7 +94,7 @@ static void on_blocked(const struct err *why, void *arg)
     if (s->dead)
         return;
     if (s->unit.state != UNIT_STOPPING && (!s->unit.look_ms || !str_eq(s->last.msg, why->msg)))
-        log_warn("runner cannot run", "runner", s->name, "why", why->msg);
+        log_warn("component cannot run", "component", s->name, "why", why->msg);
     if (s->unit.state != UNIT_STOPPING)
         s->last = *why;
     s->started = s->attached = false;

@@ -1,6 +1,8 @@
-/* supervise.h — keeps the runner up by the rules of core/unit, through a backend.
+/* supervise.h — keeps a component (the runner, Temporal) up by the rules of core/unit, through a
+ * backend.
  *
- * Started is not ready: whoever hears that the runner has attached says so with supervise_ready.
+ * Started is not ready: whoever hears that the runner has attached, or that Temporal answers, says
+ * so with supervise_ready.
  * Errors are reasons: the last one is kept for status. Threads: the loop's. */
 #ifndef SVC_SUPERVISE_H
 #define SVC_SUPERVISE_H

@@ -567,8 +567,15 @@ struct temporal_worker *temporal_worker_new(struct loop *loop, struct temporal *
 
 void temporal_worker_start(struct temporal_worker *w)
 {
+    if (!w->poll)
+        return;
     temporal_poll_answers(w->poll);
     temporal_poll_want(w->poll, POLLS);
+}
+
+void temporal_worker_rest(struct temporal_worker *w)
+{
+    temporal_poll_free(TAKE(w->poll));
 }
 
 void temporal_worker_free(struct temporal_worker *w)
@@ -593,5 +600,5 @@ void temporal_worker_free(struct temporal_worker *w)
 
 const char *temporal_worker_trouble(const struct temporal_worker *w)
 {
-    return temporal_poll_trouble(w->poll);
+    return w->poll ? temporal_poll_trouble(w->poll) : "";
 }

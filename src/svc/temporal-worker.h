@@ -44,6 +44,7 @@ struct temporal_worker *temporal_worker_new(struct loop *loop, struct temporal *
                                             const struct temporal_worker_events *ev);
 void temporal_worker_free(struct temporal_worker *w);
 void temporal_worker_start(struct temporal_worker *w); /* polls; again: the server answers */
+void temporal_worker_rest(struct temporal_worker *w);  /* polls no more; what it has is done */
 
 /* A task that came another way: with the answer to a start. */
 void temporal_worker_take(struct temporal_worker *w, const Tsvc__PollWorkflowTaskQueueResponse *m);

@@ -49,6 +49,11 @@ def test_components_are_merged_by_time_and_rotated_files_take_part(cli, logs):
     assert lines(cli("server", "logs", "--tail", "0")) == []
 
 
+def test_levels_of_temporal_are_capitals(cli, logs):
+    (logs / "temporal.log").write_text(record(1, "a", "INFO") + record(2, "b", "WARN") + record(3, "c", "ERROR"))
+    assert [line.split('"')[1] for line in lines(cli("server", "logs", "--level", "warn"))] == ["b", "c"]
+
+
 def test_filters_and_a_tail_of_what_matches(cli, logs):
     (logs / "stigmer-server.log").write_text("".join(
         record(n, f"n{n}", "warn" if n % 10 == 0 else "info", run=f"aex-{n % 3}") for n in range(600)))

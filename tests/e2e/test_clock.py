@@ -74,8 +74,8 @@ def test_logs_of_a_clock_that_was_set_are_all_there(stack):
         os.kill(stack.component("agent-runner")["pid"], signal.SIGKILL)
         until(lambda: (c := stack.look("agent-runner"))["restarts"] == n and c["state"] == "ready")
         recent = stack.ok("server", "logs", "--since", "1h", "--tail", "all", "-c", "stigmer-server")
-        assert 'msg="runner ended"' in recent, recent
+        assert 'msg="component ended"' in recent, recent
     every = stack.ok("server", "logs", "--tail", "all")
-    assert every.count('msg="runner ended"') == 3 and 'msg="attached"' in every
+    assert every.count('msg="component ended"') == 3 and 'msg="attached"' in every
     stack.ok("server", "restart")  # a start that is older than the last stop
     assert stack.ok("run", "worker", "-m", "echo fine").startswith("fine\n")

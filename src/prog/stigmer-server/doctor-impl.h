@@ -27,6 +27,9 @@ enum doctor_status { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
 void doctor_say(struct doctor *d, const char *id, enum doctor_status status, const char *hint,
                 const char *detail, ...) ERR_PRINTF(5, 6);
 
+/* A server of this home runs and takes connections. */
+bool doctor_server_answers(const struct doctor *d);
+
 typedef void doctor_check_fn(struct doctor *d);
 
 doctor_check_fn doctor_home, doctor_home_access, doctor_home_network, doctor_disk, doctor_inodes,
@@ -38,5 +41,7 @@ doctor_check_fn doctor_landlock, doctor_landlock_net, doctor_seccomp, doctor_nam
 doctor_check_fn doctor_docker, doctor_podman, doctor_runner_kind, doctor_archive,
     doctor_program;                                                /* -engine.c */
 doctor_check_fn doctor_model_key, doctor_model, doctor_model_call; /* -model.c */
+
+doctor_check_fn doctor_temporal; /* -temporal.c */
 
 #endif

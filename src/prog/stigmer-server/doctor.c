@@ -38,48 +38,33 @@ static void check_config(struct doctor *d)
         doctor_say(d, "config", DOCTOR_OK, "", "the settings are valid");
 }
 
+bool doctor_server_answers(const struct doctor *d)
+{
+    struct sock_addr to[SOCK_ADDRS];
+    OWN_FD int probe = -1;
+    char unix_address[PATHS_MAX + 8];
+    bool done = false;
+    size_t count;
+
+    (void)str_format(unix_address, sizeof unix_address, "unix:%s", d->paths->api_sock);
+    return sock_resolve(unix_address, to, &count, NULL) == ERR_OK &&
+           sock_connect(&to[0], &probe, &done, NULL) == ERR_OK && done;
+}
+
 /* A port that a running server of this home holds is as it should be. */
 static void check_port(struct doctor *d)
 {
     const char *address = config_get_str(&d->config, CONFIG_SERVER_LISTEN);
-    struct sock_addr to[SOCK_ADDRS];
-    OWN_FD int fd = -1, probe = -1;
-    char unix_address[PATHS_MAX + 8];
-    bool done = false;
-    size_t count;
+    OWN_FD int fd = -1;
     struct err err;
 
-    (void)str_format(unix_address, sizeof unix_address, "unix:%s", d->paths->api_sock);
-    if (sock_resolve(unix_address, to, &count, NULL) == ERR_OK &&
-        sock_connect(&to[0], &probe, &done, NULL) == ERR_OK && done)
+    if (doctor_server_answers(d))
         doctor_say(d, "port", DOCTOR_OK, "", "%s is held by this home's server", address);
     else if (sock_listen(address, 0, &fd, &err))
         doctor_say(d, "port", DOCTOR_FAIL, "stigmer config set server.listen 127.0.0.1:PORT", "%s",
                    err.msg);
     else
         doctor_say(d, "port", DOCTOR_OK, "", "%s is free", address);
-}
-
-/* The embedded engine needs none of it: then this only informs. */
-static void check_temporal(struct doctor *d)
-{
-    const char *path = getenv("PATH"), *engine = config_get_str(&d->config, CONFIG_ENGINE);
-    char program[PATHS_MAX];
-
-    while (!str_is_empty(path)) {
-        size_t len = strcspn(path, ":");
-
-        if (len && str_format(program, sizeof program, "%.*s/temporal", (int)len, path) &&
-            access(program, X_OK) == 0) {
-            doctor_say(d, "temporal", DOCTOR_OK, "", "the engine is %s; the program is %s", engine,
-                       program);
-            return;
-        }
-        path += len + (path[len] == ':');
-    }
-    doctor_say(d, "temporal", DOCTOR_OK, "",
-               "the engine is %s, which needs no Temporal; there is no program 'temporal' on PATH",
-               engine);
 }
 
 int doctor_main(const struct settings_args *args, const struct paths *paths, bool online)
@@ -92,7 +77,7 @@ int doctor_main(const struct settings_args *args, const struct paths *paths, boo
         doctor_podman,       doctor_runner_kind, doctor_archive,     doctor_landlock,
         doctor_landlock_net, doctor_seccomp,     doctor_namespaces,  doctor_sandbox,
         doctor_keys,         doctor_model_key,   doctor_model,       doctor_model_call,
-        check_temporal};
+        doctor_temporal};
     struct doctor d = {.args = args, .paths = paths, .checks = json_array(), .online = online};
     json_t *whole;
 

@@ -44,6 +44,7 @@ struct runner_unit {
     char notice[640], reach[512];
     char env_text[ENV_MAX][ENV_TEXT];
     const char *env[ENV_MAX + 1];
+    const char *argv[3]; /* of a process */
     size_t env_count;
 };
 
@@ -170,8 +171,11 @@ static enum err_code process_backend(struct runner_unit *u, struct runner_backen
                      (long long)config_get_size(u->o.config, CONFIG_RUNNER_MEMORY));
     put(u, "STIGMER_TOOL_MEMORY", memory); /* a container has its own limit */
     put(u, "STIGMER_KEYS_DIR", u->o.keys_folder);
+    u->argv[0] = u->program;
+    u->argv[1] = "launch";
     c = (struct backend_process_config){
-        .program = u->program,
+        .what = "agent-runner",
+        .argv = u->argv,
         .envp = u->env,
         .log_file = u->o.paths->log_runner,
         .log_max_size = config_get_size(u->o.config, CONFIG_SERVER_LOG_MAX_SIZE),
@@ -212,17 +216,30 @@ static bool names_this_machine(const char *url)
     return str_starts(host, "127.") || str_starts(host, "localhost") || str_starts(host, "[::1]");
 }
 
-/* A model that the container's network cannot reach is told at the start, not by every run. */
+/* A network that does not reach Temporal: such a runner gets no run. */
+static bool misses_temporal(const struct runner_unit *u, const char *network)
+{
+    return str_eq(config_get_str(u->o.config, CONFIG_ENGINE), "temporal") &&
+           (str_eq(network, "none") ||
+            (!str_eq(network, "host") &&
+             names_this_machine(config_get_str(u->o.config, CONFIG_TEMPORAL_ADDRESS))));
+}
+
+/* What the container's network cannot reach is told at the start, not by every run. */
 static void check_reach(struct runner_unit *u, const char *network)
 {
     const char *url = config_get_str(u->o.config, CONFIG_LLM_BASE_URL);
+    bool needs_model = !str_eq(config_get_str(u->o.config, CONFIG_LLM_PROVIDER), "replay");
 
-    if (str_eq(config_get_str(u->o.config, CONFIG_LLM_PROVIDER), "replay"))
-        return;
-    if (str_eq(network, "none"))
+    if (misses_temporal(u, network))
+        (void)str_format(u->reach, sizeof u->reach,
+                         "the container's network '%s' does not reach Temporal at %.200s, so it "
+                         "gets no run; set runner.network to host, or use --runner process",
+                         network, config_get_str(u->o.config, CONFIG_TEMPORAL_ADDRESS));
+    else if (needs_model && str_eq(network, "none"))
         (void)str_format(u->reach, sizeof u->reach,
                          "runner.network is none: the runner reaches no model, only recordings");
-    else if (!str_eq(network, "host") && names_this_machine(url))
+    else if (needs_model && !str_eq(network, "host") && names_this_machine(url))
         (void)str_format(u->reach, sizeof u->reach,
                          "the model's address %.200s is this machine's own, which the container's "
                          "network '%s' does not reach; use host.docker.internal in llm.base_url",

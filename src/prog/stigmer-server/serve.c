@@ -28,6 +28,8 @@
 #include "prog/stigmer-server/session-runners.h"
 #include "prog/stigmer-server/status-watch.h"
 #include "prog/stigmer-server/status.h"
+#include "prog/stigmer-server/temporal-stack.h"
+#include "prog/stigmer-server/workflow-api.h"
 #include "svc/api.h"
 #include "svc/engine-embedded.h"
 #include "svc/engine-temporal.h"
@@ -56,14 +58,16 @@ struct serve {
     struct store *store;
     struct journal *journal;
     struct engine_embedded *engine;
-    struct temporal *temporal;        /* owned; NULL: the engine is the embedded one */
-    struct engine_temporal *dispatch; /* owned; NULL with it */
+    struct temporal *temporal;             /* owned; NULL: the engine is the embedded one */
+    struct engine_temporal *dispatch;      /* owned; NULL with it */
+    struct temporal_stack *temporal_stack; /* owned; likewise */
     struct rpc_server *rpc;
     struct api *api;
     struct runner_api *runner_api;
     struct execution_api *execution_api;
     struct grpc_health *health;
     struct grpc_reflection *reflection;
+    struct workflow_api workflow_api;
     struct supervise *supervise;
     struct session_runners *session_runners; /* NULL without a runner of ours */
     struct loop_signal *on_term, *on_int;
@@ -316,6 +320,8 @@ static enum err_code open_services(struct serve *s, struct err *err)
     api_add(s->rpc, s->api);
     execution_api_add(s->rpc, s->execution_api);
     runner_api_add(s->rpc, s->runner_api);
+    s->workflow_api = (struct workflow_api){s->journal, s->dispatch, s->temporal, NULL};
+    workflow_api_add(s->rpc, &s->workflow_api);
     s->view.paths = s->paths;
     s->view.config = &s->config;
     s->view.engine = s->engine;
@@ -372,31 +378,67 @@ static void quit(void *arg)
     loop_quit(s->loop);
 }
 
-/* A first start that cannot have a runner has failed; later it is retried and status says so. */
+/* Last: runners hand their work back to it. */
+static void stop_temporal(void *arg)
+{
+    struct serve *s = arg;
+
+    temporal_stack_stop(s->temporal_stack, quit, s);
+}
+
+static bool runner_is_up(const struct serve *s)
+{
+    struct supervise_report r;
+
+    if (!s->supervise)
+        return true;
+    supervise_report(s->supervise, &r);
+    return r.state == UNIT_UP;
+}
+
+static bool runner_has_failed(const struct serve *s, struct err *ret)
+{
+    struct supervise_report r;
+
+    if (!s->supervise || runner_unit_waits(supervise_backend(s->supervise)))
+        return false;
+    supervise_report(s->supervise, &r);
+    if (r.state != UNIT_FAILED &&
+        (r.state != UNIT_BACKOFF || (r.last_code == ERR_OK && r.restarts < 3)))
+        return false;
+    err_set(ret, r.last_code ? r.last_code : ERR_UNAVAILABLE,
+            "the agent-runner cannot be started: %s", r.last_exit);
+    err_hint(ret, ret->code, "%s",
+             *r.last_hint ? r.last_hint : "stigmer server logs -c agent-runner");
+    return true;
+}
+
+static void on_unit_progress(const char *what, void *arg)
+{
+    struct serve *s = arg;
+
+    tell(s, json_pack("{s:s}", "progress", what));
+}
+
+/* A first start that cannot have a runner, or the Temporal it was to bring along, has failed; later
+ * that is retried and status says so. */
 static void check_start(void *arg)
 {
     struct serve *s = arg;
-    struct supervise_report r;
     struct err err;
 
-    if (s->ready || s->code || !s->supervise)
+    if (s->ready || s->code)
         return;
-    supervise_report(s->supervise, &r);
-    if (r.state == UNIT_UP) {
+    if (runner_has_failed(s, &err) || temporal_stack_has_failed(s->temporal_stack, &err)) {
+        tell_error(s, &err);
+        begin_stop(0, s);
+    } else if (runner_is_up(s) && temporal_stack_is_settled(s->temporal_stack)) {
         tell_ready(s);
-        return;
+    } else if (runner_is_up(s)) {
+        on_unit_progress("waiting for Temporal to answer", s);
+    } else if (temporal_stack_is_settled(s->temporal_stack) && s->temporal_stack) {
+        on_unit_progress("waiting for the agent-runner", s);
     }
-    if (runner_unit_waits(supervise_backend(s->supervise)))
-        return;
-    if (r.state != UNIT_FAILED &&
-        (r.state != UNIT_BACKOFF || (r.last_code == ERR_OK && r.restarts < 3)))
-        return;
-    err_set(&err, r.last_code ? r.last_code : ERR_UNAVAILABLE,
-            "the agent-runner cannot be started: %s", r.last_exit);
-    err_hint(&err, err.code, "%s",
-             *r.last_hint ? r.last_hint : "stigmer server logs -c agent-runner");
-    tell_error(s, &err);
-    begin_stop(0, s);
 }
 
 static void on_unit_change(enum unit_state now, void *arg)
@@ -406,16 +448,27 @@ static void on_unit_change(enum unit_state now, void *arg)
     if (now == UNIT_UP && s->session_runners)
         session_runners_changed(s->session_runners);
     if (s->view.stopping && now == UNIT_DOWN)
-        loop_later(s->loop, quit, s);
+        loop_later(s->loop, stop_temporal, s);
     else if (!s->view.stopping)
         loop_later(s->loop, check_start, s);
 }
 
-static void on_unit_progress(const char *what, void *arg)
+static void on_temporal_change(void *arg)
 {
     struct serve *s = arg;
 
-    tell(s, json_pack("{s:s}", "progress", what));
+    if (!s->view.stopping)
+        loop_later(s->loop, check_start, s);
+}
+
+static void start_temporal(struct serve *s)
+{
+    const struct temporal_stack_events events = {on_temporal_change, on_unit_progress, s};
+
+    if (s->dispatch)
+        s->temporal_stack = temporal_stack_new(s->loop, s->dispatch, &s->config, s->paths, &events);
+    s->view.temporal = s->temporal_stack;
+    s->workflow_api.stack = s->temporal_stack;
 }
 
 static void start_runner(struct serve *s)
@@ -428,7 +481,10 @@ static void start_runner(struct serve *s)
     engine_embedded_on_silent(s->engine, on_runner_silent, s);
     api_on_session_deleted(s->api, on_session_deleted, s);
     if (str_eq(config_get_str(&s->config, CONFIG_RUNNER_KIND), "none")) {
-        tell_ready(s);
+        if (s->view.past->restarts)
+            tell_ready(s);
+        else
+            check_start(s);
         return;
     }
     s->supervise = supervise_new(s->loop, "agent-runner", runner_unit_new(s->loop, &o), &events);
@@ -448,13 +504,13 @@ static void stop_main_runner(void *arg)
     struct supervise_report r;
 
     if (!s->supervise) {
-        quit(s);
+        stop_temporal(s);
         return;
     }
     supervise_stop(s->supervise, STOP_GRACE_MS); /* on_unit_change hears that it is down */
     supervise_report(s->supervise, &r);
     if (r.state == UNIT_DOWN)
-        loop_later(s->loop, quit, s);
+        loop_later(s->loop, stop_temporal, s);
 }
 
 /* Those of single sessions first: it is beside the main one that they are. */
@@ -516,6 +572,7 @@ static void close_all(struct serve *s)
     status_watch_free(s->view.watch);
     session_runners_free(s->session_runners);
     supervise_free(s->supervise);
+    temporal_stack_free(s->temporal_stack);
     grpc_reflection_free(s->reflection);
     grpc_health_free(s->health);
     rpc_server_free(s->rpc);
@@ -571,6 +628,7 @@ int serve_run(const struct settings_args *args, const struct paths *paths)
         tell_error(&s, &err);
     } else { /* from here on no outside error ends us */
         watch_home(&s);
+        start_temporal(&s);
         start_runner(&s);
         loop_run(s.loop);
     }

@@ -11,7 +11,7 @@
 #include "prog/stigmer-server/status-watch.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
-static int64_t rss_of(pid_t pid)
+int64_t status_rss(pid_t pid)
 {
     char path[64];
     long pages = 0;
@@ -26,7 +26,7 @@ static int64_t rss_of(pid_t pid)
     return (int64_t)pages * sysconf(_SC_PAGESIZE);
 }
 
-static json_t *time_json(int64_t wall_ms)
+json_t *status_time(int64_t wall_ms)
 {
     char text[CLOCK_TEXT];
 
@@ -34,8 +34,7 @@ static json_t *time_json(int64_t wall_ms)
     return json_string(text);
 }
 
-/* "" is null. */
-static json_t *text_json(const char *text)
+json_t *status_text(const char *text)
 {
     return str_is_empty(text) ? json_null() : json_string(text);
 }
@@ -55,10 +54,10 @@ static json_t *server_json(const struct status_view *v)
 {
     return json_pack("{s:s,s:s,s:s,s:i,s:o,s:i,s:o,s:o,s:I,s:s}", "name", "stigmer-server", "kind",
                      "process", "state", v->stopping ? "stopping" : "ready", "pid", (int)getpid(),
-                     "since", time_json(clock_mark_wall_ms(&v->started)), "restarts",
-                     (int)v->past->restarts, "lastExit", text_json(v->past->last_exit), "lastLines",
-                     last_lines(v->past), "rssBytes", (json_int_t)rss_of(getpid()), "version",
-                     STIGMER_VERSION);
+                     "since", status_time(clock_mark_wall_ms(&v->started)), "restarts",
+                     (int)v->past->restarts, "lastExit", status_text(v->past->last_exit),
+                     "lastLines", last_lines(v->past), "rssBytes", (json_int_t)status_rss(getpid()),
+                     "version", STIGMER_VERSION);
 }
 
 static const char *runner_state(const struct supervise_report *r)
@@ -100,8 +99,8 @@ static json_t *runner_json(const struct status_view *v)
     b = supervise_backend(v->supervise);
     o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:i,s:o}", "name", "agent-runner", "kind", b->ops->kind(b),
                   "state", runner_state(&r), "runtime", b->ops->runtime(b), "since",
-                  time_json(r.since_wall_ms), "restarts", (int)r.restarts, "lastExit",
-                  text_json(r.last_exit));
+                  status_time(r.since_wall_ms), "restarts", (int)r.restarts, "lastExit",
+                  status_text(r.last_exit));
     put_identity(v, b, o);
     if (*r.trouble)
         json_object_set_new(o, "trouble", json_string(r.trouble));
@@ -130,16 +129,17 @@ static json_t *sandbox_json(const struct status_view *v)
 
 static const char *whole_state(const struct status_view *v)
 {
-    struct supervise_report r;
+    enum temporal_stack_state temporal = temporal_stack_state(v->temporal);
+    struct supervise_report r = {.state = UNIT_UP, .trouble = ""};
 
     if (v->stopping)
         return "stopping";
-    if (!v->supervise)
-        return "ready";
-    supervise_report(v->supervise, &r);
-    if (r.state == UNIT_UP)
-        return *r.trouble ? "degraded" : "ready";
-    return r.state == UNIT_STARTING && !r.restarts ? "starting" : "degraded";
+    if (v->supervise)
+        supervise_report(v->supervise, &r);
+    if (temporal == TEMPORAL_STACK_DEGRADED || *r.trouble ||
+        (r.state != UNIT_UP && (r.state != UNIT_STARTING || r.restarts)))
+        return "degraded";
+    return temporal == TEMPORAL_STACK_READY && r.state == UNIT_UP ? "ready" : "starting";
 }
 
 /* What a later start compares its wishes with. */
@@ -160,17 +160,18 @@ json_t *status_json(const struct status_view *v)
 
     (void)str_format(unix_address, sizeof unix_address, "unix:%s", v->paths->api_sock);
     status_put_warnings(v, warnings);
-    components = json_pack("[o,o,{s:s,s:s,s:s}]", server_json(v), runner_json(v), "name",
-                           "temporal", "kind", "process", "state", "disabled");
+    components =
+        json_pack("[o,o,o]", server_json(v), runner_json(v), temporal_stack_json(v->temporal));
     if (v->session_runners)
         session_runners_put(v->session_runners, components);
     return json_pack("{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o,s:{s:s,s:s,s:s}}", "schema",
                      "stigmer.cli/server-status/v1", "state", whole_state(v), "home",
-                     v->paths->home, "engine", "embedded", "startedAt",
-                     time_json(clock_mark_wall_ms(&v->started)), "listen", unix_address, v->listen,
-                     "components", components, "sandbox", sandbox_json(v), "warnings", warnings,
-                     "config", config_json(v->config), "runnerFolders", "workspace",
-                     v->paths->workspace, "api", v->paths->runner_dir, "keys", v->keys_folder);
+                     v->paths->home, "engine", config_get_str(v->config, CONFIG_ENGINE),
+                     "startedAt", status_time(clock_mark_wall_ms(&v->started)), "listen",
+                     unix_address, v->listen, "components", components, "sandbox", sandbox_json(v),
+                     "warnings", warnings, "config", config_json(v->config), "runnerFolders",
+                     "workspace", v->paths->workspace, "api", v->paths->runner_dir, "keys",
+                     v->keys_folder);
 }
 
 void status_put_warnings(const struct status_view *v, json_t *list)
@@ -181,6 +182,7 @@ void status_put_warnings(const struct status_view *v, json_t *list)
         json_array_append_new(list, json_string(v->warnings[i]));
     if (*notice)
         json_array_append_new(list, json_string(notice));
+    temporal_stack_put_warnings(v->temporal, list);
     if (*v->keeper_trouble)
         json_array_append_new(list, json_string(v->keeper_trouble));
 }
@@ -194,9 +196,11 @@ void status_warn(struct status_view *v, const char *text)
 static void status(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
     Exec__StatusResponse r = EXEC__STATUS_RESPONSE__INIT;
-    json_t *j = status_json(arg);
+    const struct status_view *v = arg;
+    json_t *j = status_json(v);
 
     (void)msg;
+    temporal_stack_look(v->temporal);
     r.json = json_dumps(j, JSON_COMPACT);
     rpc_call_reply(call, &r.base);
     free(r.json);

@@ -12,6 +12,7 @@
 #include "platform/rpc-server.h"
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/session-runners.h"
+#include "prog/stigmer-server/temporal-stack.h"
 #include "svc/engine-embedded.h"
 #include "svc/runner-api.h"
 #include "svc/supervise.h"
@@ -29,6 +30,7 @@ struct status_view {
     const struct runner_api *runner_api;
     struct supervise *supervise;                   /* NULL: runner.kind none */
     const struct session_runners *session_runners; /* NULL likewise */
+    const struct temporal_stack *temporal;         /* NULL: the engine is the embedded one */
     const char *listen;                            /* as bound */
     const char *keys_folder;
     struct clock_mark started;
@@ -43,6 +45,11 @@ struct status_view {
 
 json_t *status_json(const struct status_view *v); /* the caller's */
 void status_warn(struct status_view *v, const char *text);
+
+/* Pieces of that JSON; the caller's. */
+json_t *status_time(int64_t wall_ms);
+json_t *status_text(const char *text); /* "" is null */
+int64_t status_rss(pid_t pid);
 
 /* Appends what a person should know now: what was warned of, and what the runner's choice says. */
 void status_put_warnings(const struct status_view *v, json_t *list);

@@ -12,6 +12,7 @@
 #include "prog/stigmer/conn.h"
 #include "prog/stigmer/kinds.h"
 #include "prog/stigmer/out.h"
+#include "prog/stigmer/workflow.h"
 #include "wire/pbjson.h"
 
 #define LIST_MAX 500 /* shown without --all */
@@ -61,8 +62,19 @@ static void print_table(const struct cli *cli, const struct kind *k, const struc
         cli_note(cli, "%lld more; --all shows them", (long long)(l->total - (int64_t)l->count));
 }
 
-static enum err_code print_messages(const struct cli *cli, const struct kinds_list *l, bool list,
-                                    struct err *err)
+/* Executions that were asked for by name say which workflow they are. */
+static void add_workflow(struct conn *conn, const struct kinds_any *r, json_t *o)
+{
+    json_t *workflow = r->base.descriptor == &aexec__agent_execution__descriptor
+                           ? workflow_of(conn, kinds_id(r))
+                           : NULL;
+
+    if (workflow)
+        json_object_set_new(o, "workflow", workflow);
+}
+
+static enum err_code print_messages(const struct cli *cli, struct conn *conn,
+                                    const struct kinds_list *l, bool list, struct err *err)
 {
     json_t *items = json_array(), *doc;
     enum err_code code = ERR_OK;
@@ -70,6 +82,8 @@ static enum err_code print_messages(const struct cli *cli, const struct kinds_li
     for (size_t i = 0; !code && i < l->count; i++) {
         json_t *o = NULL;
         code = pbjson_to(&l->items[i]->base, NULL, &o, err);
+        if (!code && !list)
+            add_workflow(conn, l->items[i], o);
         if (!code)
             json_array_append_new(items, o);
     }
@@ -115,7 +129,7 @@ static int show(struct cli *cli, bool whole)
                                               : kinds_id(list.items[i]));
         fflush(stdout);
     } else if (!code) {
-        code = print_messages(cli, &list, cli->args.word_count == 1, &err);
+        code = print_messages(cli, &conn, &list, cli->args.word_count == 1, &err);
     }
     kinds_list_done(&list);
     conn_close(&conn);

@@ -10,6 +10,7 @@
 #include "prog/stigmer/event-json.h"
 #include "prog/stigmer/kinds.h"
 #include "prog/stigmer/out.h"
+#include "prog/stigmer/workflow.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 #include "wire/pbjson.h"
 
@@ -38,7 +39,17 @@ static void put_call(struct buf *b, const Aexec__ToolCall *c)
     buf_printf(b, "  → %s: %s  %s\n", c->name, buf_text(&args), mark);
 }
 
-static void put_text(const struct cli *cli, struct buf *b, const Aexec__AgentExecution *x)
+static void put_workflow(struct buf *b, const json_t *w)
+{
+    put_row(b, "workflow", json_string_value(json_object_get(w, "id")));
+    put_row(b, "run id", json_string_value(json_object_get(w, "runId")));
+    put_row(b, "namespace", json_string_value(json_object_get(w, "namespace")));
+    put_row(b, "ui", json_string_value(json_object_get(w, "url")));
+    put_row(b, "no run id", json_string_value(json_object_get(w, "why")));
+}
+
+static void put_text(const struct cli *cli, struct buf *b, const Aexec__AgentExecution *x,
+                     const json_t *workflow)
 {
     const Aexec__AgentExecutionStatus *s = x->status;
     OWN_BUF struct buf all = {0};
@@ -50,6 +61,7 @@ static void put_text(const struct cli *cli, struct buf *b, const Aexec__AgentExe
     put_row(&all, "started", s ? s->started_at : "");
     put_row(&all, "completed", s ? s->completed_at : "");
     put_row(&all, "error", s ? s->error : "");
+    put_workflow(&all, workflow);
     for (size_t i = 0; s && i < s->n_messages; i++) {
         static const char *const names[] = {"?", "person", "agent", "tool", "system"};
         const Aexec__AgentMessage *m = s->messages[i];
@@ -64,20 +76,25 @@ static void put_text(const struct cli *cli, struct buf *b, const Aexec__AgentExe
     out_text(b, buf_text(&all), all.len, cli->out_is_tty);
 }
 
-static enum err_code print_one(const struct cli *cli, const struct kinds_any *r, struct err *err)
+static enum err_code print_one(const struct cli *cli, struct conn *conn, const struct kinds_any *r,
+                               struct err *err)
 {
     OWN_BUF struct buf b = {0};
-    json_t *o = NULL;
+    json_t *o = NULL, *workflow = workflow_of(conn, kinds_id(r));
     enum err_code code;
 
     if (cli->format == CLI_TEXT) {
-        put_text(cli, &b, (const Aexec__AgentExecution *)r);
+        put_text(cli, &b, (const Aexec__AgentExecution *)r, workflow);
         (void)out_flush(STDOUT_FILENO, &b);
+        json_decref(workflow);
         return ERR_OK;
     }
     code = pbjson_to(&r->base, NULL, &o, err);
+    if (!code && workflow)
+        json_object_set(o, "workflow", workflow);
     if (!code)
         out_document(cli, o);
+    json_decref(workflow);
     json_decref(o);
     return code;
 }
@@ -94,7 +111,7 @@ int cmd_inspect_run(struct cli *cli)
         struct kinds_any *r = NULL;
         code = kinds_find(&conn, kinds_by_word("run"), cli->args.words[i], &r, &err);
         if (!code)
-            code = print_one(cli, r, &err);
+            code = print_one(cli, &conn, r, &err);
         kinds_free(r);
     }
     conn_close(&conn);

@@ -88,19 +88,20 @@ static void tell_event(struct logs *l, const struct logline *line)
         {"ready", "stigmer-server is ready"},
         {"runner container started", "agent-runner started in a new container"},
         {"runner container found again", "agent-runner's container is gone on with"},
-        {"runner process started", "agent-runner started"},
-        {"runner ended", "agent-runner ended"},
+        {"process started", " started"}, /* after the component's name */
+        {"component ended", " ended"},
     };
-    OWN_BUF struct buf event = {0}, why = {0};
+    OWN_BUF struct buf event = {0}, why = {0}, name = {0};
 
     if (line->at_ms < l->begun_ms || !logline_get(line, "msg", &event))
         return;
     for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
         if (str_eq(buf_text(&event), told[i].event) && out_flush(STDOUT_FILENO, &l->out)) {
             bool has_why = logline_get(line, "why", &why);
+            bool has_name = told[i].text[0] == ' ' && logline_get(line, "component", &name);
 
-            cli_note(l->cli, "-- %s%s%.200s --", told[i].text, has_why ? ": " : "",
-                     has_why ? buf_text(&why) : "");
+            cli_note(l->cli, "-- %.40s%s%s%.200s --", has_name ? buf_text(&name) : "", told[i].text,
+                     has_why ? ": " : "", has_why ? buf_text(&why) : "");
         }
 }
 
@@ -505,17 +506,15 @@ static struct source *add_source(struct logs *l, const char *component, const ch
 int cmd_server_logs_run(struct cli *cli)
 {
     struct logs l = {.cli = cli, .follows = args_bool(&cli->args, "follow", false)};
-    char temporal[PATHS_MAX + 16];
     struct err err = {0};
     int64_t tail;
     int code;
 
     logengine_init(&l.engine);
     l.begun_ms = clock_wall_ms();
-    (void)str_format(temporal, sizeof temporal, "%s/temporal.log", cli->paths.logs);
     (void)add_source(&l, "stigmer-server", cli->paths.log_server);
     l.runner = add_source(&l, "agent-runner", cli->paths.log_runner);
-    (void)add_source(&l, "temporal", temporal);
+    (void)add_source(&l, "temporal", cli->paths.log_temporal);
     code = read_options(&l, &tail, &err) ? cli_fail(cli, &err) : show(&l, tail);
     if (l.greps)
         regfree(&l.grep);

@@ -18,7 +18,7 @@
 
 #define WAIT_MS 30000
 #define ASK_MS 2000
-#define SETTLE_MS 13000 /* a server that ends gives its runs 10 s */
+#define SETTLE_MS 16000 /* a server that ends gives its runs 10 s, and Temporal 3 s */
 
 /* Everything is checked here, so that a mistake is told without a server being started for it. */
 static enum err_code check_settings(const struct cli *cli, char *const *sets, struct config *c,

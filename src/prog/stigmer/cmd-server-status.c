@@ -86,6 +86,33 @@ static void put_list(struct buf *b, const char *head, const json_t *list)
     buf_putc(b, '\n');
 }
 
+/* Where Temporal is and who asks it for work; nothing with the other engine. */
+static void put_temporal(struct buf *b, const json_t *components)
+{
+    const json_t *pollers;
+    const char *queue;
+    json_t *c, *count;
+    size_t i;
+
+    json_array_foreach(components, i, c)
+    {
+        if (!str_eq(text_of(c, "name", ""), "temporal") || !json_object_get(c, "address"))
+            continue;
+        buf_printf(b, "%-12s%s, namespace %s", "temporal", text_of(c, "address", "?"),
+                   text_of(c, "namespace", "?"));
+        if (json_is_string(json_object_get(c, "version")))
+            buf_printf(b, ", version %s", text_of(c, "version", "?"));
+        buf_printf(b, "\n%-12s%s\n", "ui", text_of(c, "ui", "none"));
+        pollers = json_object_get(c, "pollers");
+        json_object_foreach((json_t *)(uintptr_t)pollers, queue, count)
+        {
+            if (json_is_integer(count))
+                buf_printf(b, "%-12s%lld on %s\n", "pollers", (long long)json_integer_value(count),
+                           queue);
+        }
+    }
+}
+
 static void print_text(const struct cli *cli, const json_t *s)
 {
     OWN_BUF struct buf b = {0};
@@ -99,6 +126,7 @@ static void print_text(const struct cli *cli, const json_t *s)
     if (json_object_get(s, "engine"))
         buf_printf(&b, "%-12s%s\n", "engine", text_of(s, "engine", "?"));
     put_list(&b, "listen", json_object_get(s, "listen"));
+    put_temporal(&b, json_object_get(s, "components"));
     put_list(&b, "sandbox", json_object_get(sandbox, "layers"));
     put_list(&b, "missing", json_object_get(sandbox, "missing"));
     put_list(&b, "warnings", json_object_get(s, "warnings"));

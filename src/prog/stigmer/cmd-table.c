@@ -38,6 +38,8 @@ const struct arg_spec cmd_table_global[] = {
 static const struct arg_spec start_flags[] = {
     {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
     {"engine", 0, "embedded|temporal", "what schedules executions", "STIGMER_ENGINE", NULL, false},
+    {"temporal-address", 0, "HOST:PORT", "a Temporal server that is there; without it one is started here", "TEMPORAL_SERVICE_ADDRESS", NULL, false},
+    {"temporal-namespace", 0, "NAME", "Temporal's namespace (default: default)", "TEMPORAL_NAMESPACE", NULL, false},
     {"listen", 0, "HOST:PORT", "address of the API besides its unix socket", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
     {"foreground", 0, NULL, "stay attached to this terminal", NULL, NULL, false},
@@ -63,6 +65,8 @@ static const struct arg_spec uninstall_flags[] = {
 static const struct arg_spec restart_flags[] = {
     {"runner", 0, "auto|docker|podman|process|none", "where agents run", "STIGMER_RUNNER", NULL, false},
     {"engine", 0, "embedded|temporal", "what schedules executions", "STIGMER_ENGINE", NULL, false},
+    {"temporal-address", 0, "HOST:PORT", "a Temporal server that is there; without it one is started here", "TEMPORAL_SERVICE_ADDRESS", NULL, false},
+    {"temporal-namespace", 0, "NAME", "Temporal's namespace (default: default)", "TEMPORAL_NAMESPACE", NULL, false},
     {"listen", 0, "HOST:PORT", "address of the API besides its unix socket", "STIGMER_LISTEN", NULL, false},
     {"set", 0, "KEY=VALUE", "any key of the configuration", NULL, NULL, true},
     {"no-wait", 0, NULL, "return as soon as the server process lives", NULL, NULL, false},
@@ -145,8 +149,8 @@ static const struct arg_spec cancel_flags[] = {
 
 const struct cmd cmd_table[] = {
     {"server start", "", 0, 0, "Bring the stack up and return when it is ready",
-     "Starts the server, which starts the agent-runner. When it runs already this says so and\n"
-     "changes nothing. Provider keys are taken from ANTHROPIC_API_KEY and OPENAI_API_KEY.",
+     "Starts the server, which starts the agent-runner and, with --engine temporal, a Temporal of its\n"
+     "own unless an address is given. When it runs already this says so and changes nothing. Provider keys are taken from ANTHROPIC_API_KEY and OPENAI_API_KEY.",
      start_flags, json_formats,
      {{"stigmer server start", "with a container when an engine answers"},
       {"stigmer server start --runner process --listen 127.0.0.1:0", "no container, any free port"}},

@@ -61,6 +61,7 @@ void logline_parse(struct logline *l, int64_t last_ms)
     int64_t engine_ns, own_ms;
     const char *p;
     size_t left;
+    char letter;
 
     l->level = LOG_INFO;
     l->lead = containerline_stamp(l->text, l->len, &engine_ns) ? CONTAINERLINE_STAMP : 0;
@@ -75,7 +76,11 @@ void logline_parse(struct logline *l, int64_t last_ms)
     if (left < sizeof key || memcmp(p, key, sizeof key - 1) != 0)
         return;
     p += sizeof key - 1;
-    l->level = *p == 'e' ? LOG_ERROR : *p == 'w' ? LOG_WARN : *p == 'd' ? LOG_DEBUG : LOG_INFO;
+    letter = (char)(*p | 0x20); /* Temporal's are capitals */
+    l->level = letter == 'e'   ? LOG_ERROR
+               : letter == 'w' ? LOG_WARN
+               : letter == 'd' ? LOG_DEBUG
+                               : LOG_INFO;
 }
 
 /* ---- fields -------------------------------------------------------------------------------- */

@@ -87,14 +87,19 @@ char **settings_from_options(const struct cli *cli)
 {
     static const struct {
         const char *flag, *key;
-    } rows[] = {{"runner", "runner.kind"}, {"engine", "engine"}, {"listen", "server.listen"}};
-    char **sets = mem_array(4 + args_count(&cli->args, "set"), sizeof *sets);
+    } rows[] = {{"runner", "runner.kind"},
+                {"engine", "engine"},
+                {"temporal-address", "temporal.address"},
+                {"temporal-namespace", "temporal.namespace"},
+                {"listen", "server.listen"}};
+    static const size_t count = sizeof rows / sizeof rows[0];
+    char **sets = mem_array(count + 1 + args_count(&cli->args, "set"), sizeof *sets);
     size_t n = 0;
     const char *value;
 
     for (size_t i = 0; (value = args_nth(&cli->args, "set", i)); i++)
         sets[n++] = mem_str(value);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < count; i++) {
         OWN_BUF struct buf b = {0};
         value = args_str(&cli->args, rows[i].flag, NULL);
         if (!value)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -213,7 +214,7 @@ static void take_line(struct start *s, const char *line)
     const char *progress = json_string_value(json_object_get(o, "progress"));
     const json_t *error = json_object_get(o, "error");
 
-    if (progress) {
+    if (progress && !str_eq(progress, s->progress)) {
         (void)str_format(s->progress, sizeof s->progress, "%s", progress);
         s->told = false;
     } else if (json_is_object(error)) {
@@ -318,9 +319,17 @@ static enum err_code follow_start(struct start *s, int fd)
     return code;
 }
 
-static void tell_last_log_lines(const struct cli *cli, int64_t from)
+/* How long a log is now; 0 when there is none. */
+static int64_t log_size(const char *path)
 {
-    OWN_FD int fd = open(cli->paths.log_server, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (int64_t)st.st_size : 0;
+}
+
+static void tell_last_log_lines(const struct cli *cli, const char *path, int64_t from)
+{
+    OWN_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
     static const size_t most = 4000;
     char chunk[4001];
     off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
@@ -352,8 +361,8 @@ enum err_code spawn_server(const struct cli *cli, const struct spawn_how *how, j
     struct launch l = {.log_fd = -1, .secrets_fd = -1, .ready_fd = -1};
     struct start s = {.cli = cli, .began_ms = clock_mono_ms(), .err = err};
     OWN_FD int read_fd = -1;
-    OWN_FD int log_fd = open(cli->paths.log_server, O_RDONLY | O_CLOEXEC);
-    int64_t log_from = log_fd < 0 ? 0 : lseek(log_fd, 0, SEEK_END);
+    int64_t server_from = log_size(cli->paths.log_server);
+    int64_t temporal_from = log_size(cli->paths.log_temporal);
     enum err_code code = prepare(cli, how->sets, false, &l, err);
 
     if (!code)
@@ -366,10 +375,12 @@ enum err_code spawn_server(const struct cli *cli, const struct spawn_how *how, j
         return ERR_OK;
     s.until_ms = s.began_ms + how->timeout_ms;
     code = follow_start(&s, read_fd);
-    if (code)
-        tell_last_log_lines(cli, log_from);
-    else
+    if (!code) {
         *ret = s.ready;
+        return ERR_OK;
+    }
+    tell_last_log_lines(cli, cli->paths.log_server, server_from);
+    tell_last_log_lines(cli, cli->paths.log_temporal, temporal_from);
     return code;
 }
 

@@ -7,7 +7,7 @@
 #include "prog/stigmer/spawn.h"
 
 #define GRACE_MS 10000
-#define AFTER_GRACE_MS 5000 /* the server's own ending, beyond the time runs were given */
+#define AFTER_GRACE_MS 8000 /* the server's own ending and Temporal's, beyond the runs' time */
 #define SIGNAL_MS 5000
 #define TELL_MS 1000
 
@@ -45,7 +45,9 @@ static enum err_code end_processes(const struct cli *cli, const struct daemon_pi
     if (asked && wait_both(p, 900))
         return ERR_OK;
     if (asked) {
-        cli_note(cli, "waiting for runs to reach a step that can be resumed …");
+        cli_note(
+            cli,
+            "waiting for runs to reach a step that can be resumed, and for the stack to end …");
         if (wait_both(p, grace_ms + AFTER_GRACE_MS))
             return ERR_OK;
     }
