@@ -9,7 +9,6 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/ulid.h"
 
 enum { LAST_CHANCE = 30 }; /* part of a lease */
 
@@ -76,7 +75,7 @@ static struct engine_embedded *self(struct engine *base)
     return (struct engine_embedded *)base; /* base is the first member */
 }
 
-/* ---- items -------------------------------------------------------------------------------------
+/* ---- items ------------------------------------------------------------------------------------
  */
 
 static struct item *find(const struct engine_embedded *e, const char *id)
@@ -162,7 +161,7 @@ static void set_owned(char **field, const char *value)
     *field = value ? mem_str(value) : NULL;
 }
 
-/* ---- drain -------------------------------------------------------------------------------------
+/* ---- drain ------------------------------------------------------------------------------------
  */
 
 static void end_drain(void *arg)
@@ -206,7 +205,7 @@ static void drain(struct engine *base, int64_t grace_ms, loop_fn *done, void *ar
     check_drained(e);
 }
 
-/* ---- writing for nobody: cancel and give up -----------------------------------------------------
+/* ---- writing for nobody: cancel and give up ---------------------------------------------------
  */
 
 struct closing {
@@ -438,7 +437,7 @@ static void arm(struct engine_embedded *e)
     loop_timer_at(e->timer, first);
 }
 
-/* ---- assigning ----------------------------------------------------------------------------------
+/* ---- assigning --------------------------------------------------------------------------------
  */
 
 static bool reaches(const struct engine_embedded_runner *r, const struct item *it)
@@ -541,8 +540,7 @@ static void pump(struct engine_embedded *e)
     arm(e);
 }
 
-/* ---- the engine's interface
- * ---------------------------------------------------------------------- */
+/* ---- the engine's interface ------------------------------------------------------------------ */
 
 static void submit(struct engine *base, const char *id)
 {
@@ -643,8 +641,16 @@ static const struct engine_ops ops = {.name = "embedded",
                                       .ended = ended,
                                       .forget = forget};
 
-/* ---- runners
- * ------------------------------------------------------------------------------------- */
+/* ---- runners --------------------------------------------------------------------------------- */
+
+static struct engine_embedded_runner *find_runner(const struct engine_embedded *e, const char *id)
+{
+    struct engine_embedded_runner *r = e->runners;
+
+    while (r && !str_eq(r->id, id))
+        r = r->next;
+    return r;
+}
 
 static void free_runner_of(struct engine_embedded_runner *r)
 {
@@ -700,13 +706,10 @@ engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigne
                        const struct engine_embedded_runner_ops *runner_ops, void *arg,
                        void (*on_lost)(const char *execution_id, void *arg))
 {
-    struct engine_embedded_runner *r;
+    struct engine_embedded_runner *r = find_runner(e, runner_id);
 
-    for (r = e->runners; r; r = r->next)
-        if (strcmp(r->id, runner_id) == 0) { /* its old stream has not been seen to close yet */
-            engine_embedded_detach(r);
-            break;
-        }
+    if (r) /* its old stream has not been seen to close yet */
+        engine_embedded_detach(r);
     r = mem_new(sizeof *r);
     r->engine = e;
     r->id = mem_str(runner_id);
@@ -788,12 +791,12 @@ void engine_embedded_release(struct engine_embedded *e, const char *runner_id,
                              const struct engine_embedded_held *held, bool draining,
                              engine_done_fn *done, void *arg)
 {
+    struct engine_embedded_runner *r = find_runner(e, runner_id);
     struct item *it = find(e, held->execution_id);
     struct err err;
 
-    for (struct engine_embedded_runner *r = e->runners; r && draining; r = r->next)
-        if (str_eq(r->id, runner_id))
-            r->slots = 0;
+    if (r && draining)
+        r->slots = 0;
     if (!it || it->state != ITEM_CLAIMED || it->epoch != held->epoch ||
         !str_eq(it->runner_id, runner_id)) {
         err_set(&err, ERR_CONFLICT, "execution '%.80s' is not held by runner '%.80s'",
@@ -816,10 +819,8 @@ void engine_embedded_release(struct engine_embedded *e, const char *runner_id,
 static enum err_code take(struct engine_embedded *e, struct item *it, const char *runner_id,
                           struct err *err)
 {
-    struct engine_embedded_runner *r = e->runners;
+    struct engine_embedded_runner *r = find_runner(e, runner_id);
 
-    while (r && strcmp(r->id, runner_id) != 0)
-        r = r->next;
     if (!r)
         return err_set(err, ERR_UNAVAILABLE, "runner '%.80s' is not attached", runner_id);
     if (e->draining)
@@ -959,27 +960,7 @@ unsigned engine_embedded_running(const struct engine_embedded *e)
     return n;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------ */
-
-/* The queue and the histories are ordered by id: no new one may come before an old one. */
-static enum err_code keep_order(sqlite3 *db, struct err *err)
-{
-    sqlite3_stmt *st;
-    enum err_code code = store_prepare(db, "SELECT max(id) FROM execution", &st, err);
-
-    if (code)
-        return code;
-    if (sqlite3_step(st) == SQLITE_ROW) {
-        const char *id = (const char *)sqlite3_column_text(st, 0),
-                   *dash = id ? strchr(id, '-') : NULL;
-
-        if (dash)
-            ulid_go_on_after(dash + 1);
-    }
-    sqlite3_reset(st);
-    return ERR_OK;
-}
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static enum err_code load(struct engine_embedded *e, struct err *err)
 {
@@ -1040,7 +1021,7 @@ enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct
         e->config.lost_max = 5;
     e->items_tail = &e->items;
     e->timer = loop_timer_new(loop, on_timer, e);
-    if ((code = keep_order(store_read_db(store), err)) || (code = load(e, err))) {
+    if ((code = journal_keep_order(journal, err)) || (code = load(e, err))) {
         engine_embedded_free(e);
         return code;
     }

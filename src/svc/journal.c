@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/own.h"
+#include "base/ulid.h"
 #include "svc/journal-tx.h"
 
 struct journal_watch {
@@ -285,4 +286,24 @@ void journal_append(struct journal *j, const char *id, uint64_t epoch, Exec__Eve
     a->done = done;
     a->arg = arg;
     store_submit(j->store, append_job, append_done, a);
+}
+
+/* The queue and the histories are ordered by id: no new one may come before an old one. */
+enum err_code journal_keep_order(struct journal *j, struct err *err)
+{
+    sqlite3 *db = store_read_db(j->store);
+    sqlite3_stmt *st;
+    enum err_code code = store_prepare(db, "SELECT max(id) FROM execution", &st, err);
+
+    if (code)
+        return code;
+    if (sqlite3_step(st) == SQLITE_ROW) {
+        const char *id = (const char *)sqlite3_column_text(st, 0),
+                   *dash = id ? strchr(id, '-') : NULL;
+
+        if (dash)
+            ulid_go_on_after(dash + 1);
+    }
+    sqlite3_reset(st);
+    return ERR_OK;
 }

@@ -125,4 +125,7 @@ void journal_publish(struct journal *j, const char *id, uint32_t turn, uint32_t 
                      const char *text, const void *recording, size_t recording_len);
 void journal_deleted(struct journal *j, const char *id);
 
+/* At start: no new id of this process may come before one that is there. */
+MUST_CHECK enum err_code journal_keep_order(struct journal *j, struct err *err);
+
 #endif
