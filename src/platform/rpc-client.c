@@ -49,10 +49,15 @@ struct rpc_request {
 struct rpc_client {
     struct loop *loop;
     char *address;
-    char *authorization; /* "Bearer …" or NULL */
+    char *authorization;                           /* "Bearer …" or NULL */
+    struct rpc_header headers[RPC_CLIENT_HEADERS]; /* owned texts */
+    size_t header_count;
+    void (*on_reach)(const struct err *why, void *arg);
+    void *reach_arg;
+    char told[300]; /* what on_reach has heard; "" when all is well */
     size_t message_bytes;
     int64_t ping_after_ms;
-    bool fail_fast;
+    bool fail_fast, fail_refused;
     struct rpc_dial *dial;
     struct loop_timer *retry; /* armed: the next attempt has its time */
     bool retry_armed;
@@ -147,7 +152,7 @@ static void on_deadline(void *arg)
 static void request_send(struct rpc_request *r, struct rpc_link *l)
 {
     struct rpc_client *c = r->client;
-    struct h2_field f[12];
+    struct h2_field f[9 + RPC_CLIENT_HEADERS];
     char timeout[16];
     size_t n = 0;
     f[n++] = (struct h2_field){":method", "POST"};
@@ -165,6 +170,8 @@ static void request_send(struct rpc_request *r, struct rpc_link *l)
     }
     if (c->authorization)
         f[n++] = (struct h2_field){"authorization", c->authorization};
+    for (size_t i = 0; i < c->header_count; i++)
+        f[n++] = (struct h2_field){c->headers[i].name, c->headers[i].value};
     list_remove(r);
     list_add(&c->running, r);
     r->link = l;
@@ -325,6 +332,7 @@ static void on_closed(struct h2_stream *s, uint32_t error, void *arg)
     struct err err;
     if (!r)
         return;
+    const char *suspicion = l->wire.tls && !h2_greeted(l->h2) ? tls_suspicion(l->wire.tls) : NULL;
     r->stream = NULL;
     r->link = NULL;
     bool untouched = error == H2_REFUSED_STREAM || !h2_stream_was_sent(s);
@@ -339,7 +347,9 @@ static void on_closed(struct h2_stream *s, uint32_t error, void *arg)
         list_remove(r);
         list_add(&r->client->waiting, r);
     } else {
-        if (l->lost)
+        if (l->lost && suspicion)
+            err_set(&err, ERR_UNAUTHENTICATED, "%s: %s", r->client->address, suspicion);
+        else if (l->lost)
             err_set(&err, ERR_UNAVAILABLE, "the connection to %s was lost", r->client->address);
         else if (error == H2_CANCEL)
             err_set(&err, ERR_CANCELLED, "the server cancelled the call");
@@ -418,6 +428,18 @@ static void on_turn_end(void *arg)
 
 /* ---- dialing ---- */
 
+/* NULL: connected. */
+static void tell_reach(struct rpc_client *c, const struct err *why)
+{
+    char words[sizeof c->told];
+
+    (void)str_format(words, sizeof words, "%s", why ? why->msg : "");
+    if (!c->on_reach || str_eq(words, c->told))
+        return;
+    (void)str_format(c->told, sizeof c->told, "%s", words);
+    c->on_reach(why, c->reach_arg);
+}
+
 static void dial_failed(struct rpc_client *c, const struct err *why)
 {
     uint32_t dice = 0;
@@ -428,7 +450,8 @@ static void dial_failed(struct rpc_client *c, const struct err *why)
     if (why->hint[0])
         err_hint(&c->last, c->last.code, "%s", why->hint);
     c->last.sys = why->sys;
-    if (c->fail_fast) {
+    tell_reach(c, &c->last);
+    if (c->fail_fast || (c->fail_refused && c->last.code != ERR_UNAVAILABLE)) {
         struct err err = c->last;
         while (!c->dead && c->waiting)
             request_end(c->waiting, &err);
@@ -450,6 +473,7 @@ static void on_dialed(struct rpc_wire *take_wire, const struct err *err, void *a
         return;
     }
     c->last.code = ERR_OK;
+    tell_reach(c, NULL);
     add_link(c, take_wire);
     start_waiting(c);
 }
@@ -468,7 +492,9 @@ enum err_code rpc_client_new(struct loop *loop, const struct rpc_client_options 
 {
     struct rpc_client *c = mem_new(sizeof *c);
     enum err_code rc =
-        rpc_dial_new(loop, o->address, o->tls, o->server_name, on_dialed, c, &c->dial, err);
+        o->header_count > RPC_CLIENT_HEADERS
+            ? err_set(err, ERR_INVALID, "more than %d headers", RPC_CLIENT_HEADERS)
+            : rpc_dial_new(loop, o->address, o->tls, o->server_name, on_dialed, c, &c->dial, err);
     if (rc) {
         free(c);
         return rc;
@@ -483,6 +509,12 @@ enum err_code rpc_client_new(struct loop *loop, const struct rpc_client_options 
     c->message_bytes = o->message_bytes ? o->message_bytes : (size_t)64 << 20;
     c->ping_after_ms = o->ping_after_ms ? o->ping_after_ms : 30000;
     c->fail_fast = o->fail_fast;
+    c->fail_refused = o->fail_refused;
+    for (size_t i = 0; i < o->header_count; i++)
+        c->headers[c->header_count++] =
+            (struct rpc_header){mem_str(o->headers[i].name), mem_str(o->headers[i].value)};
+    c->on_reach = o->on_reach;
+    c->reach_arg = o->arg;
     c->retry = loop_timer_new(loop, on_retry, c);
     c->hook = loop_hook_new(loop, on_turn_end, c);
     *ret = c;
@@ -495,6 +527,10 @@ static void destroy(void *arg)
     while (c->links)
         drop_link(c->links, c);
     free(c->address);
+    for (size_t i = 0; i < c->header_count; i++) {
+        free((char *)(uintptr_t)c->headers[i].name);
+        free((char *)(uintptr_t)c->headers[i].value);
+    }
     if (c->authorization)
         explicit_bzero(c->authorization, strlen(c->authorization));
     free(c->authorization);

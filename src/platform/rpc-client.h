@@ -2,7 +2,7 @@
  * itself.
  *
  * Addresses: "unix:/path/to.sock", "127.0.0.1:7234", "[::1]:7234", "localhost:7234" (both
- * families of localhost are tried; other host names are resolved on a helper thread).
+ * families of localhost are tried; other host names are resolved as resolve.h does it).
  * A call started while the channel is down waits for the connection until its deadline, unless
  * fail_fast; back-off between attempts is 50 ms doubling to 5 s with jitter.
  * A TLS handshake that failed is told as tls.h has it, not as ERR_UNAVAILABLE.
@@ -20,15 +20,27 @@
 struct rpc_client;
 struct rpc_request;
 
+struct rpc_header {
+    const char *name, *value; /* lower case; text */
+};
+#define RPC_CLIENT_HEADERS 4
+
 struct rpc_client_options {
     const char *address;           /* copied */
     const char *token;             /* sent as "authorization: Bearer …" when set; copied */
     const struct tls_context *tls; /* borrowed until the client is freed; NULL: cleartext */
     const char
-        *server_name;      /* that the certificate must be for; NULL: the address's host; copied */
-    size_t message_bytes;  /* 0: 64 MiB, what we accept */
-    int64_t ping_after_ms; /* 0: 30 s */
-    bool fail_fast;        /* a refused connection fails waiting calls with ERR_UNAVAILABLE */
+        *server_name; /* that the certificate must be for; NULL: the address's host; copied */
+    const struct rpc_header *headers; /* sent with every call; copied */
+    size_t header_count;              /* at most RPC_CLIENT_HEADERS */
+    size_t message_bytes;             /* 0: 64 MiB, what we accept */
+    int64_t ping_after_ms;            /* 0: 30 s */
+    bool fail_fast;    /* a refused connection fails waiting calls with ERR_UNAVAILABLE */
+    bool fail_refused; /* … one where TLS fails does, with ERR_UNAUTHENTICATED or so */
+    /* Why an attempt to connect failed, told when the words change; NULL: connected. May be NULL.
+     */
+    void (*on_reach)(const struct err *why, void *arg);
+    void *arg;
 };
 
 MUST_CHECK enum err_code rpc_client_new(struct loop *loop, const struct rpc_client_options *o,

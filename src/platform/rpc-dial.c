@@ -5,18 +5,10 @@
 
 #include "base/mem.h"
 #include "base/own.h"
+#include "platform/resolve.h"
 #include "platform/sock.h"
 
 #define ADDRESS_MS 10000
-
-struct lookup { /* survives the dial, which it forgets then */
-    struct rpc_dial *dial;
-    char *address;
-    struct sock_addr addrs[SOCK_ADDRS];
-    size_t count;
-    enum err_code rc;
-    struct err err;
-};
 
 struct rpc_dial {
     struct loop *loop;
@@ -27,12 +19,13 @@ struct rpc_dial {
     void *arg;
     struct sock_addr addrs[SOCK_ADDRS];
     size_t count, at;
-    struct lookup *lookup; /* on a helper thread now */
-    int fd;                /* connecting; -1 */
-    struct rpc_wire wire;  /* greeting, when is_greeting */
+    struct resolver *resolver; /* owned; NULL but while the name is looked up */
+    int fd;                    /* connecting; -1 */
+    struct rpc_wire wire;      /* greeting, when is_greeting */
     bool is_greeting;
     struct loop_io *io;
     struct loop_timer *limit;
+    struct err refused; /* by a peer that answered: says more than that another address does not */
 };
 
 static void next_address(struct rpc_dial *d, const struct err *why);
@@ -50,6 +43,8 @@ static void leave_address(struct rpc_dial *d)
 
 static void address_failed(struct rpc_dial *d, const struct err *why)
 {
+    if (why->code != ERR_UNAVAILABLE)
+        d->refused = *why;
     leave_address(d);
     d->at++;
     next_address(d, why);
@@ -151,29 +146,39 @@ static void next_address(struct rpc_dial *d, const struct err *why)
         loop_timer_in(d->limit, ADDRESS_MS);
         return;
     }
+    if (d->refused.code)
+        err = d->refused;
     d->fn(NULL, &err, d->arg);
 }
 
-static void lookup_work(void *arg)
+static void on_resolved(const struct err *why, const struct sock_addr *addresses, size_t count,
+                        void *arg)
 {
-    struct lookup *l = arg;
+    struct rpc_dial *d = arg;
+    struct err err;
 
-    l->rc = sock_resolve(l->address, l->addrs, &l->count, &l->err);
+    d->count = why ? 0 : count;
+    if (count)
+        memcpy(d->addrs, addresses, count * sizeof *addresses);
+    if (why)
+        err_set(&err, ERR_UNAVAILABLE, "%.600s", why->msg);
+    resolve_free(TAKE(d->resolver));
+    next_address(d, why ? &err : NULL);
 }
 
-static void lookup_done(void *arg)
+/* A resolver an attempt: it is seldom, and /etc/resolv.conf may be another by the next one. */
+static void look_up(struct rpc_dial *d)
 {
-    struct lookup *l = arg;
-    struct rpc_dial *d = l->dial;
+    char name[SOCK_HOST];
+    unsigned port = 0;
+    struct err err;
 
-    if (d) {
-        d->lookup = NULL;
-        memcpy(d->addrs, l->addrs, sizeof d->addrs);
-        d->count = l->rc ? 0 : l->count;
-        next_address(d, l->rc ? &l->err : NULL);
-    }
-    free(l->address);
-    free(l);
+    if (!sock_host(d->address, name) || !sock_port(d->address, &port))
+        err_set(&err, ERR_INVALID, "'%.200s' names no host and port", d->address);
+    else if (resolve_new(d->loop, &d->resolver, &err) == ERR_OK)
+        resolve_start(d->resolver, name, port, on_resolved, d);
+    if (!d->resolver)
+        d->fn(NULL, &err, d->arg);
 }
 
 void rpc_dial_begin(struct rpc_dial *d)
@@ -181,21 +186,16 @@ void rpc_dial_begin(struct rpc_dial *d)
     if (rpc_dial_is_busy(d))
         return;
     d->at = 0;
-    if (sock_needs_lookup(d->address)) {
-        struct lookup *l = mem_new(sizeof *l);
-
-        l->dial = d;
-        l->address = mem_str(d->address);
-        d->lookup = l;
-        loop_work(d->loop, lookup_work, lookup_done, l);
-        return;
-    }
-    next_address(d, NULL);
+    d->refused.code = ERR_OK;
+    if (sock_needs_lookup(d->address))
+        look_up(d);
+    else
+        next_address(d, NULL);
 }
 
 bool rpc_dial_is_busy(const struct rpc_dial *d)
 {
-    return d->lookup || d->io || d->is_greeting;
+    return d->resolver || d->io || d->is_greeting;
 }
 
 enum err_code rpc_dial_new(struct loop *loop, const char *address, const struct tls_context *tls,
@@ -229,8 +229,7 @@ void rpc_dial_free(struct rpc_dial *d)
 {
     if (!d)
         return;
-    if (d->lookup)
-        d->lookup->dial = NULL;
+    resolve_free(d->resolver);
     leave_address(d);
     loop_timer_free(d->limit);
     free(d->address);

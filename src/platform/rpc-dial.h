@@ -1,5 +1,5 @@
 /* rpc-dial.h — attempts to reach one address: resolve it, connect (its addresses in turn), greet by
- * TLS where asked. Names are resolved on a helper thread; an address gets 10 s to connect and
+ * TLS where asked. Names are resolved as resolve.h does it; an address gets 10 s to connect and
  * greet.
  *
  *   idle ──begin──▶ resolving ──▶ connecting ──▶ greeting ──▶ idle, told

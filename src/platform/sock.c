@@ -90,6 +90,18 @@ bool sock_host(const char *address, char ret[SOCK_HOST])
     return !unix_path(address) && split(address, ret, port, NULL) == ERR_OK;
 }
 
+bool sock_port(const char *address, unsigned *ret)
+{
+    char host[SOCK_HOST], port[8];
+    int64_t n = 0;
+
+    if (unix_path(address) || split(address, host, port, NULL) ||
+        str_to_int(port, 0, 65535, &n, NULL))
+        return false;
+    *ret = (unsigned)n;
+    return true;
+}
+
 static void numeric_addr(const char *host, const char *port, struct sock_addr *ret)
 {
     struct sockaddr_in *in4 = (struct sockaddr_in *)&ret->ss;

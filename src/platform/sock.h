@@ -26,6 +26,7 @@ MUST_CHECK enum err_code sock_resolve(const char *address, struct sock_addr ret[
 /* The host of "host:port", without brackets; false where there is none. */
 #define SOCK_HOST 256
 bool sock_host(const char *address, char ret[SOCK_HOST]);
+bool sock_port(const char *address, unsigned *ret); /* … and its port */
 
 /* Listen. A unix socket gets `mode`; a socket file that nobody listens on is replaced, any other
  * file is left alone (ERR_CONFLICT, as for a port in use; the message names who holds it when

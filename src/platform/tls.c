@@ -38,6 +38,7 @@ struct tls {
     char *ca_hint;
     X509 *refused; /* owned; the certificate that was not accepted; NULL: none */
     bool shows_cert;
+    bool asked;  /* the server wants a certificate */
     bool failed; /* no more of OpenSSL after a failure but its last bytes */
     bool ended;
 };
@@ -112,6 +113,60 @@ static enum err_code use_key(struct tls_context *c, const char *path, struct err
     return tls_fault_file("TLS key", path, err);
 }
 
+/* A certificate and what signed it, up to its authority. */
+static enum err_code use_cert_text(struct tls_context *c, const char *pem, const char *name,
+                                   struct err *err)
+{
+    BIO *in = mem_check(BIO_new_mem_buf(pem, -1));
+    X509 *cert = PEM_read_bio_X509_AUX(in, NULL, no_pass_phrase, NULL);
+    bool ok = cert && SSL_CTX_use_certificate(c->ssl, cert) == 1;
+
+    X509_free(cert);
+    while (ok && (cert = PEM_read_bio_X509(in, NULL, no_pass_phrase, NULL)))
+        if (SSL_CTX_add0_chain_cert(c->ssl, cert) != 1) {
+            X509_free(cert);
+            ok = false;
+        }
+    BIO_free(in);
+    if (!ok)
+        return tls_fault_file("TLS certificate", name, err);
+    ERR_clear_error(); /* of the end of the text */
+    c->shows_cert = true;
+    return ERR_OK;
+}
+
+static enum err_code use_key_text(struct tls_context *c, const char *pem, const char *name,
+                                  struct err *err)
+{
+    BIO *in = mem_check(BIO_new_mem_buf(pem, -1));
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, no_pass_phrase, NULL);
+    bool ok =
+        key && SSL_CTX_use_PrivateKey(c->ssl, key) == 1 && SSL_CTX_check_private_key(c->ssl) == 1;
+
+    EVP_PKEY_free(key);
+    BIO_free(in);
+    return ok ? ERR_OK : tls_fault_file("TLS key", name, err);
+}
+
+static enum err_code use_authorities_text(struct tls_context *c, const char *pem, const char *name,
+                                          struct err *err)
+{
+    BIO *in = mem_check(BIO_new_mem_buf(pem, -1));
+    X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
+    size_t count = 0;
+    X509 *cert;
+
+    while ((cert = PEM_read_bio_X509_AUX(in, NULL, no_pass_phrase, NULL))) {
+        count += X509_STORE_add_cert(store, cert) == 1;
+        X509_free(cert);
+    }
+    BIO_free(in);
+    if (!count)
+        return tls_fault_file("file of authorities", name, err);
+    ERR_clear_error();
+    return ERR_OK;
+}
+
 static enum err_code readable(const char *what, const char *path, struct err *err)
 {
     if (access(path, R_OK) == 0)
@@ -135,10 +190,44 @@ static enum err_code use_cert(struct tls_context *c, const char *cert, const cha
     return use_key(c, key, err);
 }
 
+/* Of a client that holds texts. */
+static enum err_code use_texts(struct tls_context *c, const struct tls_client_options *o,
+                               struct err *err)
+{
+    enum err_code code;
+
+    if (!o->cert_pem != !o->key_pem)
+        return err_set(err, ERR_INVALID, "a TLS certificate and its key go together: %s is missing",
+                       o->cert_pem ? "the key" : "the certificate");
+    if (o->cert_pem && ((code = use_cert_text(c, o->cert_pem, o->cert_file, err)) ||
+                        (code = use_key_text(c, o->key_pem, o->key_file, err))))
+        return code;
+    return ERR_OK;
+}
+
+/* Where the library's own places are not there (a static program in a small image), one of those
+ * that systems use; NULL: the library's own. */
+static const char *system_bundle(void)
+{
+    static const char *const files[] = {"/etc/ssl/certs/ca-certificates.crt",
+                                        "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
+
+    if (getenv(X509_get_default_cert_file_env()) || getenv(X509_get_default_cert_dir_env()) ||
+        access(X509_get_default_cert_dir(), R_OK) == 0 ||
+        access(X509_get_default_cert_file(), R_OK) == 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (access(files[i], R_OK) == 0)
+            return files[i];
+    return NULL;
+}
+
 static enum err_code use_authorities(struct tls_context *c, const char *path, struct err *err)
 {
     enum err_code code;
 
+    if (!path)
+        path = system_bundle();
     if (!path)
         return SSL_CTX_set_default_verify_paths(c->ssl) == 1
                    ? ERR_OK
@@ -181,16 +270,40 @@ static int keep_refused(int ok, X509_STORE_CTX *store)
     return ok;
 }
 
+static int note_asked(SSL *ssl, void *arg)
+{
+    struct tls *t = SSL_get_app_data(ssl);
+
+    (void)arg;
+    if (t)
+        t->asked = true;
+    return 1;
+}
+
+const char *tls_suspicion(const struct tls *t)
+{
+    if (!t->asked)
+        return NULL;
+    return t->shows_cert ? "the server asked for a client certificate, saw ours, and closed the "
+                           "connection"
+                         : "the server wants a client certificate, got none, and closed the "
+                           "connection";
+}
+
 enum err_code tls_context_client(const struct tls_client_options *o, struct tls_context **ret,
                                  struct err *err)
 {
     struct tls_context *c = context_new(TLS_client_method());
-    enum err_code code = use_authorities(c, o->ca_file, err);
+    enum err_code code = o->ca_pem ? use_authorities_text(c, o->ca_pem, o->ca_file, err)
+                                   : use_authorities(c, o->ca_file, err);
 
-    if (!code && (o->cert_file || o->key_file))
+    if (!code && (o->cert_pem || o->key_pem))
+        code = use_texts(c, o, err);
+    else if (!code && (o->cert_file || o->key_file))
         code = use_cert(c, o->cert_file, o->key_file, err);
     mem_check(SSL_CTX_set_alpn_protos(c->ssl, h2_only, sizeof h2_only) ? NULL : c);
     SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, keep_refused);
+    SSL_CTX_set_cert_cb(c->ssl, note_asked, NULL);
     if (code) {
         tls_context_free(c);
         return code;

@@ -37,6 +37,9 @@ struct tls_client_options {
     const char *ca_hint;   /* how a person names an authority, for the hint of an unknown one */
     const char *cert_file; /* what we show to a server that asks; NULL: nothing */
     const char *key_file;  /* … and its key: both or none */
+    /* The same as PEM text in place of a file, for who cannot read files; told by the name of the
+     * file it stands for. */
+    const char *ca_pem, *cert_pem, *key_pem;
 };
 
 MUST_CHECK enum err_code tls_context_server(const struct tls_server_options *o,
@@ -66,6 +69,10 @@ void tls_take(struct tls *t, struct buf *out); /* appends what is to be sent */
 bool tls_is_ready(const struct tls *t); /* the handshake is done, as far as this end knows */
 bool tls_is_ended(const struct tls *t); /* the peer has said that it sends no more */
 void tls_end(struct tls *t);            /* … and so do we: queued for tls_take */
+
+/* Of a client: why a server may close a fresh connection without a word, or with one that was lost
+ * on the way: it has asked for a certificate. NULL: it has not. */
+const char *tls_suspicion(const struct tls *t);
 
 /* Of a server: are these the first bytes of a client that speaks TLS? */
 bool tls_is_hello(const void *data, size_t len);

@@ -39,6 +39,7 @@ struct world {
     struct loop_timer *limit;
     char address[128];
     struct rpc_call *call; /* a stream that is being answered */
+    char seen[200];        /* what calls of echo showed */
     unsigned sent, got;
     size_t echoed;
     int open; /* calls of the client */
@@ -80,7 +81,13 @@ static void echo(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
     Testpb__EchoResponse res = TESTPB__ECHO_RESPONSE__INIT;
 
-    (void)arg;
+    struct world *w = arg;
+    const char *key = rpc_call_metadata(call, "authorization");
+    const char *namespace = rpc_call_metadata(call, "temporal-namespace");
+    size_t at = strlen(w->seen);
+
+    if (key && namespace)
+        (void)str_format(w->seen + at, sizeof w->seen - at, "%s %s ", key, namespace);
     res.payload = ((const Testpb__EchoRequest *)msg)->payload;
     rpc_call_reply(call, &res.base);
 }
@@ -331,6 +338,77 @@ static void a_patient_client_waits_and_says_why_at_its_deadline(void **state)
     close_world(&w, c);
 }
 
+/* ---- reach and headers -------------------------------------------------------------------- */
+
+static void on_reach(const struct err *why, void *arg)
+{
+    struct world *w = arg;
+
+    w->got++;
+    if (why)
+        w->err = *why;
+    if (why)
+        loop_quit(w->loop);
+}
+
+static void what_cannot_be_reached_is_told_once_in_words(void **state)
+{
+    static const struct {
+        const char *address, *words;
+    } rows[] = {{"127.0.0.1:1", "refused"}, {"no-such-host.invalid:7", "cannot be resolved"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct world w = {.loop = loop_new()};
+        struct rpc_client *c = NULL;
+
+        w.limit = loop_timer_new(w.loop, on_limit, &w);
+        loop_timer_in(w.limit, LIMIT_MS);
+        assert_int_equal(rpc_client_new(w.loop,
+                                        &(struct rpc_client_options){.address = rows[i].address,
+                                                                     .on_reach = on_reach,
+                                                                     .arg = &w},
+                                        &c, NULL),
+                         ERR_OK);
+        begin(&w, c, "/test.Echo/echo", 1);
+        loop_run(w.loop);
+        assert_int_equal(w.got, 1);
+        assert_int_equal(w.err.code, ERR_UNAVAILABLE);
+        if (!strstr(w.err.msg, rows[i].words))
+            fail_msg("%s", w.err.msg);
+        rpc_client_free(c);
+        loop_timer_free(w.limit);
+        loop_free(w.loop);
+    }
+}
+
+static void headers_and_a_token_go_with_every_call(void **state)
+{
+    static const struct rpc_header headers[] = {{"temporal-namespace", "here.123"}};
+    struct world w;
+    struct rpc_client *c = NULL;
+
+    (void)state;
+    open_world(&w, NULL);
+    w.client_tls = context("server", NULL);
+    assert_int_equal(rpc_client_new(w.loop,
+                                    &(struct rpc_client_options){.address = w.address,
+                                                                 .tls = w.client_tls,
+                                                                 .server_name = "good.example",
+                                                                 .token = "a-key",
+                                                                 .headers = headers,
+                                                                 .header_count = 1,
+                                                                 .fail_fast = true},
+                                    &c, NULL),
+                     ERR_OK);
+    begin(&w, c, "/test.Echo/echo", 10);
+    begin(&w, c, "/test.Echo/echo", 10);
+    loop_run(w.loop);
+    assert_int_equal(w.err.code, ERR_OK);
+    assert_string_equal(w.seen, "Bearer a-key here.123 Bearer a-key here.123 ");
+    close_world(&w, c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +416,8 @@ int main(void)
         cmocka_unit_test(a_certificate_is_shown_and_one_that_is_wanted_is_missed_in_words),
         cmocka_unit_test(a_wrong_name_and_authority_fail_a_call_and_keep_their_hint),
         cmocka_unit_test(a_patient_client_waits_and_says_why_at_its_deadline),
+        cmocka_unit_test(what_cannot_be_reached_is_told_once_in_words),
+        cmocka_unit_test(headers_and_a_token_go_with_every_call),
     };
 
     return cmocka_run_group_tests(tests, make_certificates, remove_certificates);

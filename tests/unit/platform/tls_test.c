@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "base/str.h"
 
 #define HINT "name its authority"
@@ -251,6 +252,48 @@ static void a_client_certificate_is_wanted_shown_and_judged(void **state)
     }
 }
 
+static char *content(const char *name)
+{
+    FILE *f = fopen(in(name), "re");
+    char *text = mem_new(16384);
+
+    assert_non_null(f);
+    assert_true(fread(text, 1, 16383, f) > 0);
+    (void)fclose(f);
+    return text;
+}
+
+static void texts_serve_in_place_of_files(void **state)
+{
+    char *ca = content("ca.pem"), *cert = content("client.pem"), *key = content("client.key");
+    const struct tls_client_options good = {
+        .ca_pem = ca, .cert_pem = cert, .key_pem = key, .cert_file = "CERT", .key_file = "KEY"};
+    struct tls_client_options bad = good;
+    struct pair p = {.server_context = server_context("server", in("ca.pem"))};
+    struct tls_context *none;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(tls_context_client(&good, &p.client_context, &err), ERR_OK);
+    talk(&p, "good.example", 65536);
+    if (p.client_err.code)
+        fail_msg("%s", p.client_err.msg);
+    assert_string_equal(p.heard, "hello");
+    done(&p);
+    bad.key_pem = NULL;
+    assert_int_equal(tls_context_client(&bad, &none, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "the key is missing"));
+    bad.key_pem = cert;
+    assert_int_equal(tls_context_client(&bad, &none, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "'KEY'"));
+    bad = (struct tls_client_options){.ca_pem = key, .ca_file = "CA"};
+    assert_int_equal(tls_context_client(&bad, &none, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "'CA'"));
+    free(ca);
+    free(cert);
+    free(key);
+}
+
 static void files_are_refused_with_what_mends_them(void **state)
 {
     static const struct {
@@ -366,6 +409,7 @@ int main(void)
         cmocka_unit_test(the_right_certificate_is_accepted_by_each_name),
         cmocka_unit_test(a_wrong_certificate_is_refused_in_words),
         cmocka_unit_test(a_client_certificate_is_wanted_shown_and_judged),
+        cmocka_unit_test(texts_serve_in_place_of_files),
         cmocka_unit_test(files_are_refused_with_what_mends_them),
         cmocka_unit_test(a_certificate_out_of_its_time_is_told),
         cmocka_unit_test(what_is_no_tls_is_named),
