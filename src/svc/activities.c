@@ -17,8 +17,9 @@
 #define BEAT_MAX_MS 60000
 #define ANSWER_MS 120000 /* longer than a restart of Temporal; then its own time-outs do it */
 #define SOON_MS 10
-#define HELD_MS 2000 /* another runner has it: ask again then */
-#define NEVER_MS 0   /* no other attempt would do better */
+#define ELSEWHERE_MS 250 /* it may have to be offered to each runner once */
+#define HELD_MS 2000     /* another runner has it: ask again then */
+#define NEVER_MS 0       /* no other attempt would do better */
 #define LATER_MAX_MS 30000
 
 struct activities {
@@ -26,6 +27,7 @@ struct activities {
     struct temporal *temporal; /* borrowed */
     struct worker *worker;     /* borrowed; NULL before the first open */
     struct temporal_poll *poll;
+    struct temporal_poll *own; /* of the domain; NULL: there is none */
     unsigned slots;
     struct map tasks; /* execution id → struct task */
     unsigned answers; /* on their way */
@@ -60,7 +62,11 @@ static void want(struct activities *a)
 {
     unsigned left = a->slots > a->tasks.len ? a->slots - (unsigned)a->tasks.len : 0;
 
-    temporal_poll_want(a->poll, !a->open || a->draining ? 0 : left < POLLS ? left : POLLS);
+    unsigned polls = !a->open || a->draining ? 0 : left < POLLS ? left : POLLS;
+
+    temporal_poll_want(a->poll, polls);
+    if (a->own) /* with one slot left both may bring a task: then one waits for the other's end */
+        temporal_poll_want(a->own, polls ? 1 : 0);
 }
 
 static void task_free(struct task *t)
@@ -155,6 +161,8 @@ static void tell_refused(struct activities *a, ProtobufCBinaryData token, const 
 {
     if (why->code == ERR_STATE) /* it had ended: what is left to do is to say so */
         complete(a, token, t->id, "");
+    else if (why->code == ERR_DENIED) /* another machine has the session's folder */
+        fail(a, token, "Elsewhere", why->msg, ELSEWHERE_MS);
     else if (why->code == ERR_CORRUPT)
         fail(a, token, "Corrupt", why->msg, NEVER_MS);
     else if (why->code == ERR_NOT_FOUND) /* of another server that shares the queue by mistake? */
@@ -335,6 +343,7 @@ static void on_task(const ProtobufCMessage *task, void *arg)
 struct activities *activities_new(struct loop *loop, const struct activities_options *o)
 {
     struct activities *a = mem_new(sizeof *a);
+    char own[240];
 
     a->loop = loop;
     a->temporal = o->temporal;
@@ -343,6 +352,10 @@ struct activities *activities_new(struct loop *loop, const struct activities_opt
     a->arg = o->arg;
     a->poll =
         temporal_poll_new(loop, a->temporal, TEMPORAL_POLL_ACTIVITY_TASK, o->queue, on_task, a);
+    if (!str_is_empty(o->domain)) {
+        (void)str_format(own, sizeof own, "%.150s@%.80s", o->queue, o->domain);
+        a->own = temporal_poll_new(loop, a->temporal, TEMPORAL_POLL_ACTIVITY_TASK, own, on_task, a);
+    }
     return a;
 }
 
@@ -354,6 +367,7 @@ void activities_free(struct activities *a)
     if (!a)
         return;
     temporal_poll_free(a->poll);
+    temporal_poll_free(a->own);
     for (size_t i = 0; map_next(&a->tasks, &i, &id, &value);)
         task_free(value);
     map_done(&a->tasks);
@@ -378,6 +392,11 @@ void activities_drain(struct activities *a)
     want(a);
     r.reason = reason;
     temporal_call(a->temporal, TEMPORAL_SHUTDOWN_WORKER, &r.base, TEMPORAL_ONCE, NULL, NULL);
+}
+
+void activities_go_on(struct activities *a)
+{
+    a->draining = a->open = false;
 }
 
 bool activities_is_idle(const struct activities *a)

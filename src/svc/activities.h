@@ -19,6 +19,8 @@ struct activities;
 struct activities_options {
     struct temporal *temporal; /* borrowed */
     const char *queue;         /* copied */
+    const char *domain;        /* of the sessions' folders here: "<queue>@<domain>" is polled, too;
+                                  NULL or "": none */
     unsigned slots;
     loop_fn *on_idle; /* after activities_drain: every task has its answer; may be NULL */
     void *arg;
@@ -35,6 +37,8 @@ void activities_over(struct activities *a, const char *execution_id, enum worker
 
 /* Takes nothing new. Polls that are open stay so: what they still bring is handed back at once. */
 void activities_drain(struct activities *a);
+/* After a drain: polls as before, once it is opened again. */
+void activities_go_on(struct activities *a);
 bool activities_is_idle(const struct activities *a);
 
 #endif

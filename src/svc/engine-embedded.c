@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "svc/session-place.h"
 
 enum { LAST_CHANCE = 30 }; /* part of a lease */
 
@@ -20,6 +21,9 @@ struct item {
     struct item *next;                     /* in engine->items, by submission */
     char *id, *session_id;                 /* owned */
     char *folder;                          /* owned; the session's own; NULL: none */
+    char *domain;                          /* owned; of its session's folder; NULL: any */
+    bool placed;                           /* domain is known */
+    bool told;                             /* … and its log says that it waits for that */
     char *runner_id;                       /* owned; NULL: nobody's */
     struct engine_embedded_runner *runner; /* borrowed; NULL while its stream is closed */
     char *cancel_by, *cancel_reason;       /* owned; NULL: nobody wants that */
@@ -37,9 +41,10 @@ struct engine_embedded_runner {
     char *session;                       /* owned; NULL: not of one session only */
     char *folder;                        /* owned; that session's; NULL: none is known */
     bool host_paths;
+    bool silent; /* a lease ran out while its stream is open: nothing new until it is heard of */
     unsigned slots, used;
     int64_t heard_ms; /* its last word */
-    bool silent;      /* told */
+    bool hung;        /* … for so long that whoever can replace it was told */
     struct engine_embedded_runner_ops ops;
     void *arg;
 };
@@ -129,6 +134,7 @@ static void free_item(struct item *it)
     free(it->id);
     free(it->session_id);
     free(it->folder);
+    free(it->domain);
     free(it->runner_id);
     free(it->cancel_by);
     free(it->cancel_reason);
@@ -211,6 +217,8 @@ static void drain(struct engine *base, int64_t grace_ms, loop_fn *done, void *ar
 struct closing {
     struct engine_embedded *engine; /* borrowed */
     char *id;                       /* owned */
+    engine_done_fn *done;           /* may be NULL */
+    void *arg;
 };
 
 static void on_closed(const struct err *err, uint64_t last_seq, void *arg)
@@ -286,75 +294,44 @@ static void close_failed(struct item *it)
 
 /* ---- losing a lease ---------------------------------------------------------------------- */
 
-struct requeue {
-    struct engine_embedded *engine; /* borrowed */
-    char *id;                       /* owned */
-    Exec__Event *notice;            /* owned */
-    size_t first;
-    engine_done_fn *done; /* may be NULL */
-    void *arg;
-};
-
-static enum err_code requeue_job(sqlite3 *db, void *arg, struct err *err)
+static void on_requeued(const struct err *err, uint64_t last_seq, void *arg)
 {
-    struct requeue *q = arg;
-    enum err_code code = journal_tx_requeue(db, q->id, err);
+    struct closing *c = arg;
+    struct engine_embedded *e = c->engine;
+    struct item *it = find(e, c->id);
+    bool gone = err && (err->code == ERR_STATE || err->code == ERR_NOT_FOUND);
 
-    if (!code)
-        code = journal_tx_append(db, q->id, JOURNAL_SERVER, &q->notice, 1, &q->first, err);
-    return code;
-}
-
-static void requeue_done(const struct err *err, void *arg)
-{
-    struct requeue *q = arg;
-    struct engine_embedded *e = q->engine;
-    struct item *it = find(e, q->id);
-
-    if (!err)
-        journal_committed(e->journal, q->id, &q->notice, 1);
-    if (it && it->state == ITEM_CLOSING) {
-        if (err && (err->code == ERR_STATE || err->code == ERR_NOT_FOUND)) {
-            drop_item(it, NULL);
-        } else {
-            it->state = ITEM_QUEUED;
-            it->deadline = err ? loop_now_ms(e->loop) + e->config.lease_ms : INT64_MAX;
-        }
+    (void)last_seq;
+    if (it && it->state == ITEM_CLOSING && gone) {
+        drop_item(it, NULL);
+    } else if (it && it->state == ITEM_CLOSING) {
+        it->state = ITEM_QUEUED;
+        it->deadline = err ? loop_now_ms(e->loop) + e->config.lease_ms : INT64_MAX;
     }
-    if (err && err->code != ERR_STATE && err->code != ERR_NOT_FOUND)
-        log_error("execution could not be queued again", "run", q->id, "why", err->msg);
-    if (q->done)
-        q->done(err, q->arg);
-    exec__event__free_unpacked(q->notice, NULL);
-    free(q->id);
-    free(q);
+    if (err && !gone)
+        log_error("execution could not be queued again", "run", c->id, "why", err->msg);
+    if (c->done)
+        c->done(err, c->arg);
+    free(c->id);
+    free(c);
     pump(e);
     check_drained(e);
 }
 
 static void queue_again(struct item *it, const char *why, engine_done_fn *done, void *arg)
 {
-    struct requeue *q = mem_new(sizeof *q);
+    struct closing *c = mem_new(sizeof *c);
 
     it->state = ITEM_CLOSING; /* until the row says queued */
     it->deadline = INT64_MAX;
-    q->engine = it->engine;
-    q->id = mem_str(it->id);
-    q->done = done;
-    q->arg = arg;
-    q->notice = mem_new(sizeof *q->notice);
-    exec__event__init(q->notice);
-    q->notice->kind_case = EXEC__EVENT__KIND_NOTICE;
-    q->notice->at_ms = clock_wall_ms();
-    q->notice->notice = mem_new(sizeof *q->notice->notice);
-    exec__notice__init(q->notice->notice);
-    q->notice->notice->text = mem_str(why);
-    store_submit(it->engine->store, requeue_job, requeue_done, q);
+    *c = (struct closing){.engine = it->engine, .id = mem_str(it->id), .done = done, .arg = arg};
+    journal_requeue(it->engine->journal, it->id, why, on_requeued, c);
 }
 
 static void lose_claim(struct item *it)
 {
     it->lost++;
+    it->placed = false;
     release_slot(it);
     set_owned(&it->runner_id, NULL);
     if (it->cancel_by) {
@@ -373,10 +350,10 @@ static void check_silence(struct item *it, int64_t now)
     struct engine_embedded_runner *r = it->runner;
     struct engine_embedded *e = it->engine;
 
-    if (!r || r->silent || it->state == ITEM_QUEUED ||
+    if (!r || r->hung || it->state == ITEM_QUEUED ||
         now - r->heard_ms < e->config.lease_ms - e->config.heartbeat_ms)
         return;
-    r->silent = true;
+    r->hung = true;
     log_error("runner is attached and does not answer", "runner", r->id, "silent_ms",
               log_int(now - r->heard_ms));
     if (e->on_silent)
@@ -385,6 +362,10 @@ static void check_silence(struct item *it, int64_t now)
 
 static void lose(struct item *it)
 {
+    if (it->runner && !it->runner->silent) {
+        it->runner->silent = true;
+        log_warn("nothing is heard of a runner", "runner", it->runner->id);
+    }
     if (it->state == ITEM_CLAIMED) {
         lose_claim(it);
     } else if (it->state == ITEM_ASSIGNED) { /* nothing was begun: silently back */
@@ -455,12 +436,47 @@ static bool anyone_reaches(const struct engine_embedded *e, const struct item *i
     return false;
 }
 
+/* Has it the folder of the session? */
+static bool has_folder(const struct engine_embedded_runner *r, const struct item *it)
+{
+    return !it->domain || str_eq(it->domain, session_place_domain_of(r->id));
+}
+
+static void place(struct item *it)
+{
+    char domain[SESSION_PLACE_DOMAIN];
+    bool found =
+        !it->folder && session_place_find(store_read_db(it->engine->store), it->session_id, domain);
+
+    it->placed = true;
+    set_owned(&it->domain, found ? domain : NULL);
+}
+
+/* Runners are there, and none has the folder: the run's log says what it waits for. */
+static void tell_place(struct item *it)
+{
+    const struct engine_embedded *e = it->engine;
+    bool others = false;
+
+    for (const struct engine_embedded_runner *r = e->runners; r; r = r->next) {
+        if (r->session)
+            continue;
+        if (has_folder(r, it))
+            return;
+        others = true;
+    }
+    if (!others || it->told)
+        return;
+    it->told = true;
+    session_place_tell(e->journal, it->id, it->domain);
+}
+
 static struct engine_embedded_runner *free_runner(struct engine_embedded *e, const struct item *it)
 {
     struct engine_embedded_runner *best = NULL;
 
     for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
-        if (reaches(r, it) && r->used < r->slots &&
+        if (reaches(r, it) && has_folder(r, it) && r->used < r->slots && !r->silent &&
             (!best || r->slots - r->used > best->slots - best->used))
             best = r;
     return best;
@@ -490,13 +506,18 @@ static void hand_out(struct item *it)
     struct engine_embedded *e = it->engine;
     struct engine_embedded_runner *r;
 
+    if (!it->placed)
+        place(it);
     if (it->folder && e->on_need && !anyone_reaches(e, it))
         e->on_need(it->session_id, it->folder, e->need_arg);
     if (e->dispatch.offer) {
         it->state = ITEM_OFFERED;
+        tell_place(it);
         e->dispatch.offer(it->id, it->session_id, it->folder != NULL, e->dispatch.arg);
     } else if ((r = free_runner(e, it))) {
         assign(it, r);
+    } else {
+        tell_place(it);
     }
 }
 
@@ -660,25 +681,6 @@ static void free_runner_of(struct engine_embedded_runner *r)
     free(r);
 }
 
-/* The folder of a session, as its last execution says; NULL when it has none of its own. */
-static char *folder_of(const struct engine_embedded *e, const char *session_id)
-{
-    sqlite3 *db = store_read_db(e->store);
-    sqlite3_stmt *st;
-    char *folder = NULL;
-
-    if (store_prepare(db,
-                      "SELECT folder FROM execution WHERE session_id = ?1 AND folder <> ''"
-                      " ORDER BY id DESC LIMIT 1",
-                      &st, NULL))
-        return NULL;
-    sqlite3_bind_text(st, 1, session_id, -1, SQLITE_STATIC);
-    if (sqlite3_step(st) == SQLITE_ROW)
-        folder = mem_str((const char *)sqlite3_column_text(st, 0));
-    sqlite3_reset(st);
-    return folder;
-}
-
 /* Does this claim still stand? Then it is the runner's again. */
 static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
                     const struct engine_embedded_held *held)
@@ -715,7 +717,7 @@ engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigne
     r->id = mem_str(runner_id);
     if (reach && !str_is_empty(reach->session)) {
         r->session = mem_str(reach->session);
-        r->folder = folder_of(e, r->session);
+        r->folder = session_place_folder(store_read_db(e->store), r->session);
     }
     r->host_paths = reach && reach->host_paths;
     r->heard_ms = loop_now_ms(e->loop);
@@ -762,6 +764,20 @@ void engine_embedded_detach(struct engine_embedded_runner *r)
     arm(e);
 }
 
+static void hear_of(struct engine_embedded *e, const char *runner_id)
+{
+    struct engine_embedded_runner *r = find_runner(e, runner_id);
+
+    if (!r)
+        return;
+    r->heard_ms = loop_now_ms(e->loop);
+    if (!r->silent)
+        return;
+    r->silent = false;
+    log_info("the runner is heard of again", "runner", runner_id);
+    pump(e);
+}
+
 void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
                                const struct engine_embedded_held *held, size_t held_count,
                                void (*on_lost)(const char *execution_id, void *arg),
@@ -769,9 +785,7 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
 {
     int64_t now = loop_now_ms(e->loop), until = now + e->config.lease_ms;
 
-    for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
-        if (str_eq(r->id, runner_id))
-            r->heard_ms = now;
+    hear_of(e, runner_id);
     for (size_t i = 0; i < held_count; i++) {
         struct item *it = find(e, held[i].execution_id);
         if (!it || it->epoch != held[i].epoch || it->state != ITEM_CLAIMED ||
@@ -833,6 +847,13 @@ static enum err_code take(struct engine_embedded *e, struct item *it, const char
     else if (!is_free(it))
         return err_set(err, ERR_CONFLICT, "execution '%.80s' is held by runner '%.80s'", it->id,
                        it->runner_id ? it->runner_id : "nobody for a moment");
+    if (!it->placed)
+        place(it);
+    if (!has_folder(r, it)) {
+        tell_place(it);
+        return err_set(err, ERR_DENIED, "the folder of its session is of %s%.60s",
+                       *it->domain ? "the runners of " : "the server's machine", it->domain);
+    }
     give(it, r);
     return ERR_OK;
 }
@@ -840,10 +861,12 @@ static enum err_code take(struct engine_embedded *e, struct item *it, const char
 enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *runner_id,
                                         const char *execution_id, struct err *err)
 {
-    struct item *it = find(e, execution_id);
+    struct item *it;
     struct journal_head head;
     enum err_code code;
 
+    hear_of(e, runner_id);
+    it = find(e, execution_id);
     if (!it && e->dispatch.offer && journal_head(e->journal, execution_id, &head, NULL) == ERR_OK &&
         head.state == JOURNAL_ENDED)
         return err_set(err, ERR_STATE, "execution '%.80s' has ended", execution_id);
@@ -951,6 +974,12 @@ void engine_embedded_on_need(struct engine_embedded *e, engine_embedded_need_fn 
     pump(e);
 }
 
+unsigned engine_embedded_used(const struct engine_embedded_runner *r, bool *ret_silent)
+{
+    *ret_silent = r->silent;
+    return r->used;
+}
+
 unsigned engine_embedded_running(const struct engine_embedded *e)
 {
     unsigned n = 0;
@@ -960,42 +989,25 @@ unsigned engine_embedded_running(const struct engine_embedded *e)
     return n;
 }
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* ---- life
+ * ------------------------------------------------------------------------------------------ */
 
-static enum err_code load(struct engine_embedded *e, struct err *err)
+static void load(const struct journal_open *x, void *arg)
 {
-    sqlite3 *db = store_read_db(e->store);
-    int64_t until = loop_now_ms(e->loop) + e->config.reattach_ms;
-    sqlite3_stmt *st;
-    int rc;
-    enum err_code code = store_prepare(
-        db,
-        "SELECT id, session_id, state, epoch, runner, lost, cancel_by, cancel_reason, folder"
-        " FROM execution WHERE state < 2 ORDER BY id",
-        &st, err);
+    struct engine_embedded *e = arg;
+    struct item *it = add_item(e, x->id, x->session_id, x->folder);
 
-    if (code)
-        return code;
-    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-        struct item *it = add_item(e, (const char *)sqlite3_column_text(st, 0),
-                                   (const char *)sqlite3_column_text(st, 1),
-                                   (const char *)sqlite3_column_text(st, 8));
-        it->epoch = (uint64_t)sqlite3_column_int64(st, 3);
-        it->lost = (unsigned)sqlite3_column_int(st, 5);
-        if (sqlite3_column_type(st, 6) != SQLITE_NULL) {
-            it->cancel_by = mem_str((const char *)sqlite3_column_text(st, 6));
-            it->cancel_reason = mem_str((const char *)sqlite3_column_text(st, 7));
-        }
-        if (sqlite3_column_int(st, 2) == JOURNAL_CLAIMED) {
-            it->state = ITEM_CLAIMED;
-            it->runner_id = mem_str((const char *)sqlite3_column_text(st, 4));
-            it->deadline = until;
-        }
+    it->epoch = x->epoch;
+    it->lost = x->lost;
+    if (x->cancel_by) {
+        it->cancel_by = mem_str(x->cancel_by);
+        it->cancel_reason = mem_str(x->cancel_reason);
     }
-    if (rc != SQLITE_DONE)
-        code = store_error(db, "reading the queue", err);
-    sqlite3_reset(st);
-    return code;
+    if (x->is_claimed) {
+        it->state = ITEM_CLAIMED;
+        it->runner_id = mem_str(x->runner);
+        it->deadline = loop_now_ms(e->loop) + e->config.reattach_ms;
+    }
 }
 
 enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct journal *journal,
@@ -1021,7 +1033,8 @@ enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct
         e->config.lost_max = 5;
     e->items_tail = &e->items;
     e->timer = loop_timer_new(loop, on_timer, e);
-    if ((code = journal_keep_order(journal, err)) || (code = load(e, err))) {
+    if ((code = journal_keep_order(journal, err)) ||
+        (code = journal_read_open(journal, load, e, err))) {
         engine_embedded_free(e);
         return code;
     }

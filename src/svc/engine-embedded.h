@@ -8,6 +8,7 @@
  * - A lease is extended by the runner's heartbeats. When the runner's stream closes, the lease ends
  *   after reattach_ms: a server restart or a short break of the connection costs nothing, because
  *   the runner comes back with a list of what it holds.
+ * - A session's runs are for the runners that have its folder (svc/session-place.h).
  * - Two executions of one session never run at once: they share a workspace and a history. They
  *   run in the order they were submitted: one whose runner is lost keeps its place.
  * - Cancel: the wish is written to the execution's row first. If a runner holds the execution it
@@ -136,6 +137,10 @@ bool engine_embedded_is_current(const struct engine_embedded *e, const char *exe
 
 /* Has the session work that has not ended? */
 bool engine_embedded_busy(const struct engine_embedded *e, const char *session_id);
+
+/* Executions it has now. silent: a lease of it ran out while its stream was open, as when its
+ * machine is cut off: it is given nothing new until it is heard of. */
+unsigned engine_embedded_used(const struct engine_embedded_runner *r, bool *ret_silent);
 
 /* Attached runners: those of all sessions (session NULL), or of one. */
 unsigned engine_embedded_runners(const struct engine_embedded *e, const char *session);

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "clients/temporal-payload.h"
 #include "svc/records.h"
+#include "svc/session-place.h"
 #include "svc/temporal-worker.h"
 
 #define START_TRY_MS 3000 /* then it is told that it waits, and why */
@@ -87,6 +88,16 @@ static void set_trouble(struct engine_temporal *e, const char *why)
     }
     if (changed)
         tell_change(e);
+}
+
+/* With what mends it. */
+static void set_fault(struct engine_temporal *e, const struct err *err)
+{
+    char words[sizeof e->trouble];
+
+    (void)str_format(words, sizeof words, err->hint[0] ? "%.400s (%.180s)" : "%.590s", err->msg,
+                     err->hint);
+    set_trouble(e, words);
 }
 
 static void try_again(struct engine_temporal *e)
@@ -321,7 +332,7 @@ static void on_how(const ProtobufCMessage *answer, const struct err *err, void *
         return;
     }
     if (err && err->code != ERR_NOT_FOUND) {
-        set_trouble(e, err->msg);
+        set_fault(e, err);
         make_due(o);
         try_again(e);
         return;
@@ -490,7 +501,7 @@ static void on_started(const ProtobufCMessage *answer, const struct err *err, vo
     e->starting--;
     if (err &&
         err->code != ERR_EXISTS) { /* also of one that is needed no more: is it well again? */
-        set_trouble(e, err->msg);
+        set_fault(e, err);
         try_again(e);
     }
     if (o->closed && !err) {
@@ -549,6 +560,17 @@ static void agent_name(struct engine_temporal *e, const char *execution_id, char
     protobuf_c_message_free_unpacked(&agent->base, NULL);
 }
 
+/* A session whose folder is on other machines has the queue that only their runners poll, too. */
+static void queue_of_domain(struct engine_temporal *e, const char *session, char *ret, size_t size)
+{
+    char domain[SESSION_PLACE_DOMAIN];
+
+    if (session_place_find(store_read_db(e->store), session, domain) && *domain)
+        (void)str_format(ret, size, "%s@%s", e->runner_queue, domain);
+    else
+        (void)str_format(ret, size, "%s", e->runner_queue);
+}
+
 static void start(struct offer *o)
 {
     struct engine_temporal *e = o->engine;
@@ -568,7 +590,7 @@ static void start(struct offer *o)
         engine_temporal_session_queue(e->runner_queue, o->session, runner_queue,
                                       sizeof runner_queue);
     else
-        (void)str_format(runner_queue, sizeof runner_queue, "%s", e->runner_queue);
+        queue_of_domain(e, o->session, runner_queue, sizeof runner_queue);
     in = json_pack("{s:s,s:s,s:s}", "executionId", o->id, "sessionId", o->session, "queue",
                    runner_queue);
     temporal_payload_init(&input, in);
@@ -694,7 +716,7 @@ static json_t *worker_status(const char *id, void *arg)
 
 static void greet_failed(struct engine_temporal *e, const struct err *err)
 {
-    set_trouble(e, err->msg);
+    set_fault(e, err);
     try_again(e);
 }
 

@@ -41,7 +41,8 @@ struct engine_temporal *engine_temporal_new(struct loop *loop, struct store *sto
                                             const struct engine_temporal_options *o);
 void engine_temporal_free(struct engine_temporal *e); /* before queue, journal and t */
 
-/* A session with a folder of its own has a queue of its own. */
+/* A session with a folder of its own has a queue of its own; a workspace domain
+ * (svc/session-place.h) has "<queue>@<domain>", which its runners poll beside the common one. */
 void engine_temporal_session_queue(const char *runner_queue, const char *session_id, char *ret,
                                    size_t size);
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/own.h"
@@ -286,6 +287,92 @@ void journal_append(struct journal *j, const char *id, uint64_t epoch, Exec__Eve
     a->done = done;
     a->arg = arg;
     store_submit(j->store, append_job, append_done, a);
+}
+
+/* ---- queued again ---- */
+
+struct requeue {
+    struct journal *journal; /* borrowed */
+    char *id;                /* owned */
+    Exec__Event *notice;     /* owned */
+    size_t first;
+    journal_done_fn *done;
+    void *arg;
+};
+
+static enum err_code requeue_job(sqlite3 *db, void *arg, struct err *err)
+{
+    struct requeue *q = arg;
+    enum err_code code = journal_tx_requeue(db, q->id, err);
+
+    if (!code)
+        code = journal_tx_append(db, q->id, JOURNAL_SERVER, &q->notice, 1, &q->first, err);
+    return code;
+}
+
+static void requeue_done(const struct err *err, void *arg)
+{
+    struct requeue *q = arg;
+
+    if (!err)
+        journal_committed(q->journal, q->id, &q->notice, 1);
+    q->done(err, err ? 0 : q->notice->seq, q->arg);
+    exec__event__free_unpacked(q->notice, NULL);
+    free(q->id);
+    free(q);
+}
+
+void journal_requeue(struct journal *j, const char *id, const char *notice, journal_done_fn *done,
+                     void *arg)
+{
+    struct requeue *q = mem_new(sizeof *q);
+
+    *q = (struct requeue){.journal = j, .id = mem_str(id), .done = done, .arg = arg};
+    q->notice = mem_new(sizeof *q->notice);
+    exec__event__init(q->notice);
+    q->notice->kind_case = EXEC__EVENT__KIND_NOTICE;
+    q->notice->at_ms = clock_wall_ms();
+    q->notice->notice = mem_new(sizeof *q->notice->notice);
+    exec__notice__init(q->notice->notice);
+    q->notice->notice->text = mem_str(notice);
+    store_submit(j->store, requeue_job, requeue_done, q);
+}
+
+static const char *text_at(sqlite3_stmt *st, int column)
+{
+    return (const char *)sqlite3_column_text(st, column);
+}
+
+enum err_code journal_read_open(struct journal *j, journal_open_fn *fn, void *arg, struct err *err)
+{
+    sqlite3 *db = store_read_db(j->store);
+    sqlite3_stmt *st;
+    int rc;
+    enum err_code code = store_prepare(
+        db,
+        "SELECT id, session_id, state, epoch, runner, lost, cancel_by, cancel_reason, folder"
+        " FROM execution WHERE state < 2 ORDER BY id",
+        &st, err);
+
+    if (code)
+        return code;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        const struct journal_open x = {.id = text_at(st, 0),
+                                       .session_id = text_at(st, 1),
+                                       .is_claimed = sqlite3_column_int(st, 2) == JOURNAL_CLAIMED,
+                                       .epoch = (uint64_t)sqlite3_column_int64(st, 3),
+                                       .runner = text_at(st, 4),
+                                       .lost = (unsigned)sqlite3_column_int(st, 5),
+                                       .cancel_by = text_at(st, 6),
+                                       .cancel_reason = text_at(st, 7),
+                                       .folder = text_at(st, 8)};
+
+        fn(&x, arg);
+    }
+    if (rc != SQLITE_DONE)
+        code = store_error(db, "reading the queue", err);
+    sqlite3_reset(st);
+    return code;
 }
 
 /* The queue and the histories are ordered by id: no new one may come before an old one. */

@@ -104,6 +104,10 @@ typedef void journal_done_fn(const struct err *err, uint64_t last_seq, void *arg
 void journal_append(struct journal *j, const char *id, uint64_t epoch, Exec__Event *const *events,
                     size_t count, journal_done_fn *done, void *arg);
 
+/* Its runner is lost: it is queued again, and its log says so. */
+void journal_requeue(struct journal *j, const char *id, const char *notice, journal_done_fn *done,
+                     void *arg);
+
 /* Whoever appended through journal_tx_* tells the hub after the commit. */
 void journal_committed(struct journal *j, const char *id, Exec__Event *const *events, size_t count);
 
@@ -124,6 +128,18 @@ void journal_unwatch(struct journal_watch *w);
 void journal_publish(struct journal *j, const char *id, uint32_t turn, uint32_t attempt,
                      const char *text, const void *recording, size_t recording_len);
 void journal_deleted(struct journal *j, const char *id);
+
+/* At start: the executions that have not ended, in their order. Texts are borrowed for the call. */
+struct journal_open {
+    const char *id, *session_id, *folder, *runner;
+    const char *cancel_by, *cancel_reason; /* NULL: nobody wants that */
+    uint64_t epoch;
+    unsigned lost;
+    bool is_claimed;
+};
+typedef void journal_open_fn(const struct journal_open *x, void *arg);
+MUST_CHECK enum err_code journal_read_open(struct journal *j, journal_open_fn *fn, void *arg,
+                                           struct err *err);
 
 /* At start: no new id of this process may come before one that is there. */
 MUST_CHECK enum err_code journal_keep_order(struct journal *j, struct err *err);

@@ -314,6 +314,47 @@ static void only_the_runner_that_was_given_a_run_may_claim_it(void **state)
     assert_int_equal(engine_embedded_may_claim(b->e, "A", "nobody", NULL), ERR_NOT_FOUND);
 }
 
+/* ---- where folders lie --------------------------------------------------------------------- */
+
+static void a_session_stays_where_its_folder_is(void **state)
+{
+    struct bench *b = *state;
+
+    attach(b, &b->a, "A@north", 4);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    engine_embedded_progress(b->e, "r1", true, true);
+    attach(b, &b->b, "B@south", 4);
+    detach(&b->a);
+    submit(b, "r2", "s1");
+    submit(b, "r3", "s2");
+    wait_until(b, &b->b.got_count, 1); /* a new session goes anywhere */
+    settle(b);
+    assert_string_equal(b->b.got[0], "r3");
+    assert_int_equal(b->b.got_count, 1);
+    assert_true(last_of(b, "r2").requeued); /* its log says what it waits for */
+    attach(b, &b->a, "C@north", 4);
+    wait_until(b, &b->a.got_count, 2);
+    assert_string_equal(b->a.got[1], "r2");
+}
+
+static void a_run_that_was_lost_goes_on_where_its_folder_is(void **state)
+{
+    struct bench *b = *state;
+
+    attach(b, &b->a, "A@north", 1);
+    submit(b, "r1", "s1");
+    wait_until(b, &b->a.got_count, 1);
+    (void)claim(b, &b->a, "r1");
+    attach(b, &b->b, "B", 4);
+    detach(&b->a);
+    attach(b, &b->a, "C@north", 1);
+    wait_until(b, &b->a.got_count, 2);
+    assert_string_equal(b->a.got[1], "r1");
+    assert_int_equal(b->b.got_count, 0);
+}
+
 /* ---- leases -------------------------------------------------------------------------------- */
 
 static void a_run_whose_runner_is_gone_goes_to_another(void **state)
@@ -341,8 +382,15 @@ static void a_runner_that_is_silent_loses_its_lease(void **state)
     attach(b, &b->b, "B", 1); /* A is still attached and says nothing */
     wait_until(b, &b->b.got_count, 1);
     const struct engine_embedded_held held = {"r1", 1};
+    bool silent;
+    (void)engine_embedded_used(b->a.handle, &silent);
+    assert_true(silent);
+    submit(b, "r2", "s2");
+    settle(b);
+    assert_int_equal(b->a.got_count, 1); /* nothing new for who may be cut off */
     engine_embedded_heartbeat(b->e, "A", &held, 1, on_lost, on_told_cancel, &b->a);
     assert_int_equal(b->a.lost, 1); /* and is told when it wakes up */
+    wait_until(b, &b->a.got_count, 2);
 }
 
 static void quit(void *arg)
@@ -818,6 +866,8 @@ int main(void)
         TEST(two_runs_of_one_session_never_run_at_once),
         TEST(a_run_that_loses_its_runner_keeps_its_place_in_the_session),
         TEST(only_the_runner_that_was_given_a_run_may_claim_it),
+        TEST(a_session_stays_where_its_folder_is),
+        TEST(a_run_that_was_lost_goes_on_where_its_folder_is),
         TEST(a_run_whose_runner_is_gone_goes_to_another),
         TEST(a_runner_that_is_silent_loses_its_lease),
         TEST(heartbeats_keep_a_lease),
