@@ -52,6 +52,7 @@ struct temporal {
     struct loop *loop; /* borrowed */
     struct rpc_client *rpc;
     char *namespace, *identity, *address;
+    bool shows_key;
     struct temporal_call *calls; /* owned */
     struct temporal_stats stats;
 };
@@ -164,6 +165,27 @@ static void on_message(const ProtobufCMessage *m, void *arg)
         done(m, NULL, c->arg);
 }
 
+/* It is our certificate or theirs as long as there is no connection, else who we say we are. */
+static void refused(const struct temporal *t, struct err *err)
+{
+    char why[400];
+
+    if (!rpc_client_is_up(t->rpc)) {
+        err_wrap(err, err->code, "Temporal");
+        return;
+    }
+    (void)str_format(why, sizeof why, "%s", err->msg);
+    err_set(err, err->code, "Temporal at %s %s: %s", t->address,
+            !t->shows_key                      ? "wants to know who calls"
+            : err->code == ERR_UNAUTHENTICATED ? "does not accept the API key"
+                                               : "denies this to the API key",
+            why);
+    err_hint(err, err->code, "%s",
+             t->shows_key ? "a key of this namespace in temporal.api_key_file, then stigmer server "
+                            "restart"
+                          : "temporal.api_key_file, or temporal.tls.cert and temporal.tls.key");
+}
+
 static void on_end(const struct err *why, void *arg)
 {
     struct temporal_call *c = arg;
@@ -182,6 +204,8 @@ static void on_end(const struct err *why, void *arg)
     else
         err_set(&err, ERR_INTERNAL, "the answer to %s is empty", c->method->path);
     wait = c->wait_ms / 2 + (int64_t)(chance * (double)c->wait_ms / 2);
+    if (err.code == ERR_UNAUTHENTICATED || err.code == ERR_DENIED)
+        refused(t, &err);
     if (passes(err.code) && c->until_ms != TEMPORAL_FOREVER && now + wait >= c->until_ms) {
         err_wrap(&err, err.code, "Temporal at %s", t->address);
         call_end(c, &err);
@@ -254,14 +278,23 @@ enum err_code temporal_new(struct loop *loop, const struct temporal_options *o,
                            struct temporal **ret, struct err *err)
 {
     struct temporal *t = mem_new(sizeof *t);
-    enum err_code code =
-        rpc_client_new(loop, &(struct rpc_client_options){.address = o->address}, &t->rpc, err);
+    const struct rpc_header namespace = {"temporal-namespace", o->namespace};
+    enum err_code code = rpc_client_new(loop,
+                                        &(struct rpc_client_options){.address = o->address,
+                                                                     .tls = o->tls,
+                                                                     .server_name = o->server_name,
+                                                                     .token = o->api_key,
+                                                                     .headers = &namespace,
+                                                                     .header_count = 1,
+                                                                     .fail_refused = true},
+                                        &t->rpc, err);
 
     if (code) {
         free(t);
         return code;
     }
     t->loop = loop;
+    t->shows_key = !str_is_empty(o->api_key);
     t->address = mem_str(o->address);
     t->namespace = mem_str(o->namespace);
     t->identity = mem_str(o->identity);

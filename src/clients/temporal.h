@@ -6,9 +6,11 @@
  *             tried again with a doubling wait and jitter until the call's time is over
  *             (long polls: temporal-poll.h)
  *
- * Ownership: a request is packed before temporal_call returns; answers are borrowed for the
- * callback. Errors: ERR_UNAVAILABLE and ERR_TIMEOUT name the address; others are the server's.
- * Threads: the loop's. */
+ * A server whose certificate is not accepted, or ours by it, fails a call at once. The namespace is
+ * a header, too, which is how Temporal Cloud finds it. Ownership: a request is packed before
+ * temporal_call returns; answers are borrowed for the callback. Errors: ERR_UNAVAILABLE and
+ * ERR_TIMEOUT name the address; ERR_UNAUTHENTICATED and ERR_DENIED say whether it is the
+ * certificates or the API key, and what mends it; others are the server's. Threads: the loop's. */
 #ifndef CLIENTS_TEMPORAL_H
 #define CLIENTS_TEMPORAL_H
 
@@ -17,15 +19,19 @@
 
 #include "base/err.h"
 #include "platform/loop.h"
+#include "platform/tls.h"
 #include "temporal/api/workflowservice/v1/service.pb-c.h"
 
 struct temporal;
 struct temporal_call;
 
 struct temporal_options {
-    const char *address;   /* host:port, as rpc-client.h has them */
-    const char *namespace; /* copied, as all texts here */
-    const char *identity;  /* who calls, for people: pid@host */
+    const char *address;           /* host:port, as rpc-client.h has them */
+    const char *namespace;         /* copied, as all texts here */
+    const char *identity;          /* who calls, for people: pid@host */
+    const struct tls_context *tls; /* borrowed, outlives it; NULL: cleartext */
+    const char *server_name;       /* that its certificate must be for; NULL: the address's host */
+    const char *api_key;           /* shown with every call; NULL: none */
 };
 
 MUST_CHECK enum err_code temporal_new(struct loop *loop, const struct temporal_options *o,
