@@ -29,7 +29,7 @@ struct server {
     struct loop *loop;
     struct rpc_client *rpc;
     struct server_events ev;
-    char *runner_id, *version, *session;
+    char *runner_id, *version, *session, *host;
     bool host_paths;
     unsigned slots;
     struct server_layer *layers; /* owned, texts too */
@@ -269,6 +269,7 @@ static void attach_now(void *arg)
     m.version = s->version;
     m.slots = s->slots;
     m.session = s->session;
+    m.host = s->host;
     m.host_paths = s->host_paths;
     m.held = held;
     m.layers = active;
@@ -310,25 +311,38 @@ static void text_tick(void *arg)
             publish_next(r);
 }
 
+static void on_reach(const struct err *why, void *arg)
+{
+    const struct server *s = arg;
+
+    if (why && s->ev.on_unreachable)
+        s->ev.on_unreachable(why, s->ev.arg);
+}
+
 enum err_code server_new(struct loop *loop, const struct server_options *o,
                          const struct server_events *ev, struct server **ret, struct err *err)
 {
-    struct rpc_client_options ro = {
-        .address = o->address, .token = o->token, .ping_after_ms = IDLE_MS};
-    struct rpc_client *rpc;
-    enum err_code code = rpc_client_new(loop, &ro, &rpc, err);
-    struct server *s;
+    struct server *s = mem_new(sizeof *s);
+    struct rpc_client_options ro = {.address = o->address,
+                                    .token = o->token,
+                                    .tls = o->tls,
+                                    .server_name = o->server_name,
+                                    .ping_after_ms = IDLE_MS,
+                                    .on_reach = on_reach,
+                                    .arg = s};
+    enum err_code code = rpc_client_new(loop, &ro, &s->rpc, err);
 
-    if (code)
+    if (code) {
+        free(s);
         return code;
-    s = mem_new(sizeof *s);
+    }
     s->loop = loop;
-    s->rpc = rpc;
     s->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     s->ev = *ev;
     s->runner_id = mem_str(o->runner_id);
     s->version = mem_str(o->version);
     s->session = mem_str(o->session ? o->session : "");
+    s->host = mem_str(o->host);
     s->host_paths = o->host_paths;
     s->slots = o->slots;
     s->layer_count = o->layer_count;
@@ -364,6 +378,7 @@ void server_free(struct server *s)
     free(s->runner_id);
     free(s->version);
     free(s->session);
+    free(s->host);
     if (s->flush_due)
         s->dead = true; /* flush_all frees it */
     else

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "platform/loop.h"
+#include "platform/tls.h"
 #include "stigmer/runner/v1/runner.pb-c.h"
 
 struct server;
@@ -30,6 +31,9 @@ struct server_layer {
 struct server_options {
     const char *address; /* as rpc-client.h has them */
     const char *token;
+    const struct tls_context *tls; /* borrowed, outlives it; NULL: cleartext */
+    const char *server_name;       /* that its certificate must be for; NULL: the address's host */
+    const char *host;              /* this machine's name, for people; may be NULL */
     const char *runner_id;
     const char *version;
     const char *session; /* only its runs; NULL or "": of all that have no folder of their own */
@@ -42,6 +46,8 @@ struct server_options {
 struct server_events {
     void (*on_attached)(const char *server_version, void *arg);
     void (*on_detached)(const struct err *why, void *arg); /* it comes back by itself */
+    /* It cannot be reached, and why: told once for each reason, while it goes on trying. */
+    void (*on_unreachable)(const struct err *why, void *arg); /* may be NULL */
     void (*on_assign)(const char *execution_id, void *arg);
     void (*on_cancel)(const char *execution_id, const char *reason, void *arg);
     void (*on_drain)(int64_t grace_ms, void *arg);

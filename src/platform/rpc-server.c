@@ -20,6 +20,9 @@ struct service {
     const struct rpc_service *table;
     void *arg;
     unsigned gates;
+    bool has_own_token; /* over TCP the one below decides, and no other */
+    char *own_token;    /* owned; NULL: nobody may */
+    const char *own_hint;
 };
 
 struct entry {
@@ -295,13 +298,25 @@ static bool is_grpc_type(const char *type)
     return after == '\0' || after == '+' || after == ';';
 }
 
-static bool shows_token(const struct rpc_server *s, const struct h2_stream *stream)
+static bool shows_token(const char *token, const struct h2_stream *stream)
 {
     static const char scheme[] = "bearer ";
     const char *given = h2_stream_header(stream, "authorization");
 
     return given && strncasecmp(given, scheme, sizeof scheme - 1) == 0 &&
-           str_eq_secret(given + sizeof scheme - 1, s->token);
+           str_eq_secret(given + sizeof scheme - 1, token);
+}
+
+static enum err_code check_own_token(const struct service *service, const struct h2_stream *stream,
+                                     struct err *err)
+{
+    if (service->own_token && shows_token(service->own_token, stream))
+        return ERR_OK;
+    err_set(err, ERR_UNAUTHENTICATED,
+            h2_stream_header(stream, "authorization") ? "%s does not accept this token"
+                                                      : "%s wants a token",
+            service->table->name);
+    return err_hint(err, ERR_UNAUTHENTICATED, "%s", service->own_hint);
 }
 
 /* May the peer call entry (NULL: what is not there)? */
@@ -313,6 +328,8 @@ static enum err_code check_peer(const struct rpc_server *s, const struct h2_stre
     if (rpc_conn_lacks_tls(stream))
         return err_hint(err, err_set(err, ERR_STATE, "this port speaks TLS"),
                         "--server tls://HOST:PORT (elsewhere: TLS in place of plaintext)");
+    if (entry && s->services[entry->service].has_own_token)
+        return check_own_token(&s->services[entry->service], stream, err);
     if (!s->token && !rpc_conn_is_foreign(stream))
         return ERR_OK;
     if (!s->token)
@@ -320,7 +337,7 @@ static enum err_code check_peer(const struct rpc_server *s, const struct h2_stre
                         err_set(err, ERR_DENIED,
                                 "this API is another user's: TCP is for that user and root alone"),
                         "call it as the user who started the server");
-    if ((entry && s->services[entry->service].table->is_open) || shows_token(s, stream))
+    if ((entry && s->services[entry->service].table->is_open) || shows_token(s->token, stream))
         return ERR_OK;
     err_set(err, ERR_UNAUTHENTICATED,
             h2_stream_header(stream, "authorization") ? "the server does not accept this token"
@@ -579,12 +596,22 @@ struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_limits *li
     return s;
 }
 
+static void forget_token(char **token)
+{
+    if (*token)
+        explicit_bzero(*token, strlen(*token));
+    free(*token);
+    *token = NULL;
+}
+
 void rpc_server_free(struct rpc_server *s)
 {
     if (!s)
         return;
     s->drained = NULL;
     rpc_server_set_token(s, NULL);
+    for (size_t i = 0; i < s->service_count; i++)
+        forget_token(&s->services[i].own_token);
     rpc_conns_free(s->conns);
     loop_timer_free(s->grace);
     void *value;
@@ -623,6 +650,20 @@ void rpc_server_restrict(struct rpc_server *s, const char *service, unsigned gat
         s->services[index - 1].gates = gates;
 }
 
+void rpc_server_set_own_token(struct rpc_server *s, const char *service, const char *token,
+                              const char *hint)
+{
+    size_t index = (size_t)(uintptr_t)map_get(&s->by_name, service);
+    assert(index);
+    if (!index)
+        return;
+    struct service *own = &s->services[index - 1];
+    forget_token(&own->own_token);
+    own->has_own_token = true;
+    own->own_token = str_is_empty(token) ? NULL : mem_str(token);
+    own->own_hint = hint;
+}
+
 const char *rpc_server_service(const struct rpc_server *s, unsigned gates, size_t i)
 {
     for (size_t k = 0; k < s->service_count; k++)
@@ -644,9 +685,7 @@ void rpc_server_listen_tls(struct rpc_server *s, int take_fd, unsigned gates,
 
 void rpc_server_set_token(struct rpc_server *s, const char *token)
 {
-    if (s->token)
-        explicit_bzero(s->token, strlen(s->token));
-    free(s->token);
+    forget_token(&s->token);
     s->token = str_is_empty(token) ? NULL : mem_str(token);
 }
 

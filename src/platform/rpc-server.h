@@ -95,6 +95,12 @@ void rpc_server_unlisten(struct rpc_server *s, int fd);
 void rpc_server_restrict(struct rpc_server *s, const char *service, unsigned gates);
 #define RPC_GATE_API 1u    /* the public API: unix socket api.sock and TCP */
 #define RPC_GATE_RUNNER 2u /* run/runner.sock */
+#define RPC_GATE_REMOTE 4u /* TCP, for services with a token of their own */
+
+/* Over TCP this service wants this token in place of the server's; hint: where a caller has it
+ * from. NULL: nobody may call it there. Copied, but for the hint. */
+void rpc_server_set_own_token(struct rpc_server *s, const char *service, const char *token,
+                              const char *hint);
 
 /* Stop accepting, send GOAWAY, let open calls end until grace is over; then done is called. */
 void rpc_server_drain(struct rpc_server *s, int64_t grace_ms, loop_fn *done, void *arg);

@@ -4,6 +4,7 @@
  *   $XDG_RUNTIME_DIR/stigmer-<hash of home>/   or   /dev/shm/stigmer-<uid>-<hash of home>/
  *     runner.token     what runners show on run/runner.sock
  *     llm.<provider>   the key of a model provider
+ *     temporal.*       certificates and keys for Temporal (temporal-access.h)
  *
  * The token outlives a crash of the server, because the runner does; a stop removes the folder. */
 #ifndef SVC_KEYS_H
@@ -14,8 +15,8 @@
 #include "base/err.h"
 
 #define KEYS_PATH 512
-#define KEYS_TOKEN 65 /* 64 hex digits and a NUL */
-#define KEYS_MAX 8192 /* bytes of one key */
+#define KEYS_TOKEN 65  /* 64 hex digits and a NUL */
+#define KEYS_MAX 65536 /* bytes of one key, or of one file of certificates */
 
 /* Where the folder of this home is. */
 MUST_CHECK enum err_code keys_dir(const char *home, char ret[KEYS_PATH], struct err *err);

@@ -13,12 +13,17 @@
 
 #define HELD_MAX 10000
 #define EVENTS_MAX 1000 /* in one append */
+#define TEXT_MAX 100    /* of a host's name or a version */
 
 struct attached {
     struct runner_api *api; /* borrowed */
     struct attached *next;  /* in api->attached */
     struct rpc_call *call;  /* borrowed; NULL once closed */
     struct engine_embedded_runner *runner;
+    char *id, *host, *version, *session; /* owned */
+    unsigned slots;
+    int64_t rss_bytes, since_ms;
+    bool remote;
     Runner__Welcome *welcome; /* owned; only while attaching: collects what is lost */
 };
 
@@ -43,6 +48,9 @@ static bool is_authorized(const struct runner_api *a, struct rpc_call *call)
     static const char prefix[] = "Bearer ";
     const char *given = rpc_call_metadata(call, "authorization");
     struct err err;
+
+    if (rpc_call_gate(call) & RPC_GATE_REMOTE)
+        return true; /* the rpc server has asked for its token */
 
     if (str_starts(given, prefix) && str_eq_secret(given + strlen(prefix), a->config->token))
         return true;
@@ -75,6 +83,14 @@ static void list_text(char ***list, size_t *count, const char *text)
 {
     *list = mem_grow(*list, *count + 1, sizeof **list);
     (*list)[(*count)++] = mem_str(text);
+}
+
+/* What a person reads: shortened, and without bytes that are no text. */
+static char *text_of(const char *text)
+{
+    size_t n = strlen(text);
+
+    return mem_strn(text, str_utf8_check(text, n < TEXT_MAX ? n : TEXT_MAX));
 }
 
 /* ---- attach
@@ -133,6 +149,15 @@ static void changed(struct runner_api *a)
         a->on_change(a->on_change_arg);
 }
 
+static void attached_free(struct attached *t)
+{
+    free(t->id);
+    free(t->host);
+    free(t->version);
+    free(t->session);
+    free(t);
+}
+
 static void on_stream_closed(void *arg)
 {
     struct attached *t = arg;
@@ -145,7 +170,7 @@ static void on_stream_closed(void *arg)
             break;
         }
     engine_embedded_detach(t->runner);
-    free(t);
+    attached_free(t);
     changed(a);
 }
 
@@ -221,8 +246,20 @@ static void attach(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
     t->call = call;
     t->next = a->attached;
     a->attached = t;
+    t->remote = rpc_call_gate(call) & RPC_GATE_REMOTE;
+    t->id = mem_str(req->runner_id);
+    t->host = text_of(req->host);
+    t->version = text_of(req->version);
+    t->session = text_of(req->session);
+    t->slots = req->slots;
+    t->rss_bytes = req->rss_bytes;
+    t->since_ms = clock_wall_ms();
     rpc_call_on_closed(call, on_stream_closed, t);
-    remember(a, req);
+    if (!t->remote || !runner_api_local(a))
+        remember(a, req);
+    if (!str_eq(t->version, STIGMER_VERSION))
+        log_warn("a runner is of another version", "runner", t->id, "host", t->host, "version",
+                 t->version, "server", STIGMER_VERSION);
     welcome(t, req);
     changed(a);
 }
@@ -478,6 +515,9 @@ static void heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *
     r = mem_new(sizeof *r);
     runner__heartbeat_response__init(r);
     held = held_of(req->held, req->n_held);
+    for (struct attached *t = a->attached; t; t = t->next)
+        if (str_eq(t->id, req->runner_id))
+            t->rss_bytes = req->rss_bytes;
     if (str_eq(req->runner_id, a->seen.runner_id))
         a->seen.rss_bytes = req->rss_bytes;
     engine_embedded_heartbeat(a->engine, req->runner_id, held, req->n_held, add_lost, add_cancel,
@@ -551,7 +591,7 @@ void runner_api_free(struct runner_api *a)
     while (a->attached) {
         struct attached *t = a->attached;
         a->attached = t->next;
-        free(t);
+        attached_free(t);
     }
     if (a->last)
         runner__attach_request__free_unpacked(a->last, NULL);
@@ -567,6 +607,54 @@ void runner_api_on_change(struct runner_api *a, loop_fn *fn, void *arg)
 const struct runner_api_seen *runner_api_seen(const struct runner_api *a)
 {
     return &a->seen;
+}
+
+void runner_api_list(const struct runner_api *a, runner_api_fn *fn, void *arg)
+{
+    for (const struct attached *t = a->attached; t; t = t->next) {
+        struct runner_api_runner r = {.id = t->id,
+                                      .host = t->host,
+                                      .version = t->version,
+                                      .session = t->session,
+                                      .slots = t->slots,
+                                      .rss_bytes = t->rss_bytes,
+                                      .since_ms = t->since_ms,
+                                      .remote = t->remote};
+
+        r.runs = engine_embedded_used(t->runner, &r.silent);
+        fn(&r, arg);
+    }
+}
+
+unsigned runner_api_local(const struct runner_api *a)
+{
+    unsigned n = 0;
+
+    for (const struct attached *t = a->attached; t; t = t->next)
+        n += t->runner && !t->remote && str_is_empty(t->session);
+    return n;
+}
+
+static const char service_name[] = "stigmer.runner.v1.RunnerService";
+
+void runner_api_set_remote_token(struct runner_api *a, struct rpc_server *s, const char *token)
+{
+    struct err err;
+
+    rpc_server_set_own_token(s, service_name, token,
+                             "STIGMER_RUNNER_TOKEN_FILE with what `stigmer server runner-token` "
+                             "prints on the server's machine");
+    for (struct attached *t = a->attached, *next; t; t = next) {
+        struct rpc_call *call = t->call;
+
+        next = t->next;
+        if (!t->remote || !call)
+            continue;
+        err_set(&err, ERR_UNAUTHENTICATED, "the runner token was changed");
+        rpc_call_on_closed(call, NULL, NULL);
+        on_stream_closed(t);
+        rpc_call_fail(call, &err);
+    }
 }
 
 void runner_api_add(struct rpc_server *s, struct runner_api *a)
@@ -599,8 +687,9 @@ void runner_api_add(struct rpc_server *s, struct runner_api *a)
          .fn = release},
         {0},
     };
-    static const struct rpc_service service = {"stigmer.runner.v1.RunnerService", methods};
+    static const struct rpc_service service = {service_name, methods};
 
     rpc_server_add(s, &service, a);
-    rpc_server_restrict(s, service.name, RPC_GATE_RUNNER);
+    rpc_server_restrict(s, service.name, RPC_GATE_RUNNER | RPC_GATE_REMOTE);
+    runner_api_set_remote_token(a, s, NULL);
 }

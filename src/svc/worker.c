@@ -1,5 +1,6 @@
 #include "svc/worker.h"
 
+#include <assert.h>
 #include <malloc.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 struct worker {
     struct worker_options o;
     struct server *server;
+    char *version;      /* owned; of this program */
     struct map runs;    /* execution id → struct run */
     struct map claims;  /* execution id → struct claim */
     struct map givings; /* execution id → struct giving */
@@ -70,6 +72,7 @@ static void check_drained(struct worker *w)
     if (!w->draining || w->drained || w->runs.len || w->claims.len || w->givings.len)
         return;
     w->drained = w->later_due = true;
+    loop_timer_at(w->grace, INT64_MAX);
     server_detach(w->server);
     log_info("drained");
     loop_later(w->o.loop, tell_drained, w);
@@ -128,6 +131,13 @@ void worker_drain(struct worker *w, int64_t grace_ms)
     for (size_t i = 0; map_next(&w->runs, &i, &id, &value);)
         run_park(value);
     check_drained(w);
+}
+
+void worker_go_on(struct worker *w)
+{
+    assert(w->drained);
+    w->draining = w->drained = false;
+    server_attach(w->server);
 }
 
 /* ---- runs ----------------------------------------------------------------------------------- */
@@ -290,15 +300,25 @@ static void on_attached(const char *server_version, void *arg)
     struct worker *w = arg;
 
     log_info("attached", "server", server_version, "runs", log_int(w->runs.len));
+    if (!str_eq(server_version, w->version))
+        log_warn("the server is of another version than this runner", "server", server_version,
+                 "runner", w->version);
     if (w->o.on_attached)
         w->o.on_attached(true, w->o.arg);
+}
+
+static void on_unreachable(const struct err *why, void *arg)
+{
+    (void)arg;
+    log_warn("the server cannot be reached, trying again", "why", why->msg, "hint", why->hint);
 }
 
 static void on_detached(const struct err *why, void *arg)
 {
     struct worker *w = arg;
 
-    log_warn("detached, coming back", "why", why->msg, "runs", log_int(w->runs.len));
+    log_warn("detached, coming back", "why", why->msg, "hint", why->hint, "runs",
+             log_int(w->runs.len));
     if (w->o.on_attached)
         w->o.on_attached(false, w->o.arg);
 }
@@ -310,6 +330,7 @@ enum err_code worker_new(const struct worker_options *o, struct worker **ret, st
     struct worker *w = mem_new(sizeof *w);
     struct server_events ev = {.on_attached = on_attached,
                                .on_detached = on_detached,
+                               .on_unreachable = on_unreachable,
                                .on_assign = on_assign,
                                .on_cancel = on_cancel,
                                .on_drain = on_drain,
@@ -321,6 +342,7 @@ enum err_code worker_new(const struct worker_options *o, struct worker **ret, st
         return code;
     }
     w->o = *o;
+    w->version = mem_str(o->server.version);
     w->grace = loop_timer_new(o->loop, on_grace, w);
     *ret = w;
     return ERR_OK;
@@ -338,6 +360,7 @@ void worker_free(struct worker *w)
     free_runs(w);
     loop_timer_free(w->grace);
     server_free(w->server);
+    free(w->version);
     map_done(&w->runs);
     map_done(&w->claims);
     map_done(&w->givings);

@@ -44,5 +44,7 @@ void worker_park(struct worker *w, const char *execution_id);
 
 /* Tools that run get grace_ms to end; then on_drained. */
 void worker_drain(struct worker *w, int64_t grace_ms);
+/* After on_drained: attaches again, and takes work as before. */
+void worker_go_on(struct worker *w);
 
 #endif

@@ -1,20 +1,16 @@
 #include "prog/agent-runner/launcher.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,9 +20,10 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "platform/sandbox.h"
+#include "prog/agent-runner/key-files.h"
 #include "wire/toolproto.h"
 
-enum { HOSTS_MAX = 256, KEY_MAX = 64 << 10, KEYS_MAX = 32, END_MS = 3000 };
+enum { HOSTS_MAX = 256, END_MS = 3000 };
 
 struct launcher {
     int exe_fd;  /* owned; this program, to run it again after root is gone */
@@ -39,74 +36,6 @@ struct launcher {
     bool ending;
     int exit_code;
 };
-
-/* ---- keys -------------------------------------------------------------------------------- */
-
-static void add_key(json_t *keys, int dir, const char *name)
-{
-    OWN_FD int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    char text[KEY_MAX];
-    struct stat st;
-    ssize_t n;
-
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-        return;
-    n = read(fd, text, sizeof text);
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-        n--;
-    if (n > 0)
-        json_object_set_new(keys, name, json_stringn(text, (size_t)n));
-    explicit_bzero(text, sizeof text);
-}
-
-/* As the folder's owner: root without DAC_OVERRIDE could not. */
-static enum err_code read_keys(const char *path, json_t *keys, struct err *err)
-{
-    DIR *dir = opendir(path);
-    struct stat st;
-    const struct dirent *e;
-    bool changed = false;
-
-    if (!dir && errno == EACCES && geteuid() == 0 && stat(path, &st) == 0) {
-        changed = seteuid(st.st_uid) == 0;
-        dir = opendir(path);
-    } else if (dir && geteuid() == 0 && fstat(dirfd(dir), &st) == 0) {
-        changed = seteuid(st.st_uid) == 0;
-    }
-    if (!dir)
-        return err_sys(err, errno, "cannot read the keys folder %.200s", path);
-    while ((e = readdir(dir)) && json_object_size(keys) < KEYS_MAX)
-        if (e->d_name[0] != '.')
-            add_key(keys, dirfd(dir), e->d_name);
-    (void)closedir(dir);
-    if (changed && seteuid(0) < 0)
-        return err_sys(err, errno, "cannot become root again");
-    return ERR_OK;
-}
-
-static enum err_code seal_keys(int *ret_fd, struct err *err)
-{
-    const char *path = getenv("STIGMER_KEYS_DIR");
-    OWN_FD int fd = memfd_create("keys", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    json_t *keys = json_object();
-    char *text;
-    bool ok;
-    enum err_code code = str_is_empty(path) ? ERR_OK : read_keys(path, keys, err);
-
-    text = mem_check(json_dumps(keys, JSON_COMPACT));
-    json_decref(keys);
-    ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) &&
-         lseek(fd, 0, SEEK_SET) == 0 &&
-         fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
-    explicit_bzero(text, strlen(text));
-    free(text);
-    if (code)
-        return code;
-    if (!ok)
-        return err_sys(err, errno, "cannot keep the keys");
-    *ret_fd = take_fd(&fd);
-    return ERR_OK;
-}
 
 /* ---- children ---------------------------------------------------------------------------- */
 
@@ -395,7 +324,7 @@ static enum err_code start(struct launcher *l, struct err *err)
     enum err_code code = prepare(l, err);
 
     if (!code)
-        code = seal_keys(&keys, err);
+        code = key_files_seal(&keys, err);
     if (code)
         return code;
     /* After the probe's children: nothing may look into this process from now on. */

@@ -5,9 +5,9 @@
  *   launcher ──fork, setuid 10001──▶ worker      fd 3: socket to the launcher, fd 4: keys (a memfd)
  *      └──fork────────────────────▶ tool-host   fd 3: socket to the worker
  *
- * Environment: STIGMER_KEYS_DIR (may be absent), WORKSPACE_ROOT, STIGMER_SANDBOX_REQUIRE,
- * STIGMER_SANDBOX_EGRESS. The keys are one JSON object, file name → content, in a sealed memfd.
- * Exits with 10 when a required sandbox layer is missing, with the worker's code when that ends. */
+ * Environment: WORKSPACE_ROOT, STIGMER_SANDBOX_REQUIRE, STIGMER_SANDBOX_EGRESS, and the keys'
+ * places (key-files.h). The keys are one JSON object, file name → content, in a sealed memfd. Exits
+ * with 10 when a required sandbox layer is missing, with the worker's code when that ends. */
 #ifndef PROG_AGENT_RUNNER_LAUNCHER_H
 #define PROG_AGENT_RUNNER_LAUNCHER_H
 

@@ -1,7 +1,6 @@
 #include "prog/agent-runner/worker-main.h"
 
 #include <jansson.h>
-#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,13 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
-#include "base/ulid.h"
 #include "platform/sandbox.h"
+#include "prog/agent-runner/endpoints.h"
 #include "prog/agent-runner/healthcheck.h"
 #include "prog/agent-runner/launcher.h"
 #include "svc/activities.h"
@@ -26,10 +24,12 @@
 #define KEYS_MAX ((off_t)1 << 20)
 #define GRACE_MS 5000
 #define LINGER_MS 30000 /* drained by the server, and nobody ends this process */
+#define BACK_MS 1000    /* … on another machine: it waits for the next server */
 
 struct program {
     struct loop *loop;
     struct worker *worker;
+    struct endpoints endpoints;
     struct temporal *temporal;     /* owned; NULL: the server hands out work itself */
     struct activities *activities; /* owned; NULL with it */
     struct egress_proxy *proxy;    /* owned; NULL: tools have no way out, or a direct one */
@@ -103,11 +103,23 @@ static void on_over(const char *id, enum worker_over how, const char *phase, con
         activities_over(p->activities, id, how, phase, why);
 }
 
-static void quit(void *arg)
+static bool is_remote(const struct program *p)
+{
+    return !str_starts(p->endpoints.address, "unix:");
+}
+
+static void on_linger(void *arg)
 {
     struct program *p = arg;
 
-    loop_quit(p->loop);
+    if (p->ending || !is_remote(p)) {
+        loop_quit(p->loop);
+        return;
+    }
+    p->drained = false;
+    if (p->activities)
+        activities_go_on(p->activities);
+    worker_go_on(p->worker);
 }
 
 static void end_if_idle(void *arg)
@@ -124,7 +136,7 @@ static void begin_drain(struct program *p)
         activities_drain(p->activities);
 }
 
-/* Drained by the server: it is about to end this process itself. */
+/* Drained by the server: it is about to end this process itself, when that is on its machine. */
 static void on_drained(void *arg)
 {
     struct program *p = arg;
@@ -135,7 +147,7 @@ static void on_drained(void *arg)
     if (p->ending)
         end_if_idle(p);
     else
-        loop_timer_in(p->linger, LINGER_MS);
+        loop_timer_in(p->linger, is_remote(p) ? BACK_MS : LINGER_MS);
 }
 
 /* The kernel ends this process then (launcher.c), but not at once. */
@@ -176,30 +188,22 @@ static enum err_code open_proxy(struct program *p, const struct sandbox_report *
     return code;
 }
 
-/* Who polls, for the people who look at Temporal: pid@machine, where a container is a machine. */
-static enum err_code open_temporal(struct program *p, unsigned slots, struct err *err)
+static enum err_code open_temporal(struct program *p, const json_t *keys, unsigned slots,
+                                   struct err *err)
 {
-    const char *address = getenv("TEMPORAL_SERVICE_ADDRESS"), *queue = getenv("TASK_QUEUE");
-    const char *namespace = getenv("TEMPORAL_NAMESPACE");
-    char host[HOST_NAME_MAX + 1] = "", identity[HOST_NAME_MAX + 32];
-    enum err_code code;
+    const char *queue = getenv("TASK_QUEUE");
+    struct temporal_options o;
+    enum err_code code = endpoints_temporal(&p->endpoints, keys, &o, err);
 
-    if (str_is_empty(address))
-        return ERR_OK;
-    (void)gethostname(host, sizeof host - 1);
-    (void)str_format(identity, sizeof identity, "%d@%s", (int)getpid(), host);
-    code = temporal_new(
-        p->loop,
-        &(struct temporal_options){.address = address,
-                                   .namespace = str_is_empty(namespace) ? "default" : namespace,
-                                   .identity = identity},
-        &p->temporal, err);
-    if (code)
+    if (code || !o.address)
+        return code;
+    if ((code = temporal_new(p->loop, &o, &p->temporal, err)))
         return err_wrap(err, code, "TEMPORAL_SERVICE_ADDRESS");
     p->activities =
         activities_new(p->loop, &(struct activities_options){
                                     .temporal = p->temporal,
                                     .queue = str_is_empty(queue) ? "agent_execution_runner" : queue,
+                                    .domain = p->endpoints.domain,
                                     .slots = slots,
                                     .on_idle = end_if_idle,
                                     .arg = p});
@@ -211,7 +215,6 @@ static enum err_code open_worker(struct program *p, const struct sandbox_report 
                                  struct err *err)
 {
     struct server_layer layers[SANDBOX_LAYERS];
-    char id[ULID_LEN + 1], runner_id[48];
     struct worker_options o = {.loop = p->loop,
                                .http = http,
                                .toolhosts = hosts,
@@ -224,14 +227,10 @@ static enum err_code open_worker(struct program *p, const struct sandbox_report 
                                .arg = p};
     enum err_code code = read_slots(&o.server.slots, err);
 
-    if (code || (code = open_temporal(p, o.server.slots, err)))
+    if (code || (code = endpoints_server(&p->endpoints, keys, &o.server, err)) ||
+        (code = open_temporal(p, keys, o.server.slots, err)))
         return code;
     list_layers(report, layers);
-    ulid_make(clock_wall_ms(), id);
-    (void)str_format(runner_id, sizeof runner_id, "run-%s", id);
-    o.server.address = getenv("STIGMER_BACKEND_ENDPOINT");
-    o.server.token = json_string_value(json_object_get(keys, "runner.token"));
-    o.server.runner_id = runner_id;
     o.server.version = STIGMER_VERSION;
     o.server.session = getenv("STIGMER_RUNNER_SESSION");
     o.server.host_paths = str_eq(getenv("STIGMER_HOST_PATHS"), "1");
@@ -272,7 +271,7 @@ static enum err_code work(struct program *p, struct err *err)
         code = sandbox_enter_worker(&report, err);
     if (!code) {
         p->loop = loop_new();
-        p->linger = loop_timer_new(p->loop, quit, p);
+        p->linger = loop_timer_new(p->loop, on_linger, p);
         struct loop_signal *term = loop_signal_new(p->loop, SIGTERM, on_term, p);
         struct loop_signal *intr = loop_signal_new(p->loop, SIGINT, on_term, p);
         struct http *http = http_new(p->loop);
@@ -289,6 +288,7 @@ static enum err_code work(struct program *p, struct err *err)
         worker_free(p->worker);
         activities_free(p->activities);
         temporal_free(p->temporal);
+        endpoints_done(&p->endpoints);
         egress_proxy_free(p->proxy);
         toolhosts_free(hosts);
         http_free(http);

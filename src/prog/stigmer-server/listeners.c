@@ -86,9 +86,9 @@ static enum err_code listen_tcp(struct rpc_server *rpc, const struct config *con
         return code;
     (void)str_format(l->name, sizeof l->name, "%s%s", l->tls ? "tls://" : "", name);
     if (l->tls)
-        rpc_server_listen_tls(rpc, take_fd(&fd), RPC_GATE_API, l->tls);
+        rpc_server_listen_tls(rpc, take_fd(&fd), RPC_GATE_API | RPC_GATE_REMOTE, l->tls);
     else
-        rpc_server_listen(rpc, take_fd(&fd), RPC_GATE_API);
+        rpc_server_listen(rpc, take_fd(&fd), RPC_GATE_API | RPC_GATE_REMOTE);
     return ERR_OK;
 }
 

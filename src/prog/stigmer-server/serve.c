@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "platform/notify.h"
 #include "platform/rpc-server.h"
+#include "platform/runner-token.h"
 #include "platform/sock-owner.h"
 #include "platform/store.h"
 #include "prog/stigmer-server/folders.h"
@@ -79,6 +80,7 @@ struct serve {
     struct runner_api_config runner_config;
     void *cassette; /* owned */
     struct status_view view;
+    bool has_runner_token;
     bool ready;
     int code;
 };
@@ -297,6 +299,36 @@ static enum err_code open_temporal(struct serve *s, struct err *err)
     return ERR_OK;
 }
 
+/* ---- the token of runners on other machines ------------------------------------------------ */
+
+static enum err_code make_runner_token(bool rotate, char **ret, struct err *err, void *arg)
+{
+    struct serve *s = arg;
+    bool is_new = rotate || !s->has_runner_token;
+    enum err_code code = runner_token_make(s->paths->home, rotate, ret, err);
+
+    if (!code && is_new)
+        runner_api_set_remote_token(s->runner_api, s->rpc, *ret);
+    s->has_runner_token |= !code;
+    return code;
+}
+
+static enum err_code load_runner_token(struct serve *s, struct err *err)
+{
+    char *token = NULL;
+    enum err_code code = runner_token_get(s->paths->home, &token, err);
+
+    if (code == ERR_NOT_FOUND) /* nobody has asked for one: no runner is let in from outside */
+        return ERR_OK;
+    if (code)
+        return code;
+    runner_api_set_remote_token(s->runner_api, s->rpc, token);
+    s->has_runner_token = true;
+    explicit_bzero(token, strlen(token));
+    free(token);
+    return ERR_OK;
+}
+
 static enum err_code open_services(struct serve *s, struct err *err)
 {
     enum err_code code;
@@ -331,10 +363,13 @@ static enum err_code open_services(struct serve *s, struct err *err)
     s->view.started = clock_mark_now();
     s->view.watch = status_watch_new(s->loop, &s->view);
     s->view.on_shutdown = begin_stop;
+    s->view.on_runner_token = make_runner_token;
     s->view.arg = s;
     status_add(s->rpc, &s->view);
     s->health = grpc_health_new(s->rpc);
     s->reflection = grpc_reflection_new(s->rpc);
+    if ((code = load_runner_token(s, err)))
+        return code;
     code = listeners_open(s->rpc, &s->config, s->paths, s->args->sockets, &s->listeners, err);
     if (!code)
         warn_of_listeners(s);
@@ -347,7 +382,7 @@ static void on_runner_change(void *arg)
 {
     struct serve *s = arg;
 
-    if (s->supervise && engine_embedded_runners(s->engine, NULL))
+    if (s->supervise && runner_api_local(s->runner_api))
         supervise_ready(s->supervise);
     if (s->session_runners)
         session_runners_changed(s->session_runners);

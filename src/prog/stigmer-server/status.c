@@ -2,12 +2,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "prog/stigmer-server/runner-unit.h"
+#include "prog/stigmer-server/status-runners.h"
 #include "prog/stigmer-server/status-watch.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
@@ -164,14 +166,14 @@ json_t *status_json(const struct status_view *v)
         json_pack("[o,o,o]", server_json(v), runner_json(v), temporal_stack_json(v->temporal));
     if (v->session_runners)
         session_runners_put(v->session_runners, components);
-    return json_pack("{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o,s:{s:s,s:s,s:s}}", "schema",
+    return json_pack("{s:s,s:s,s:s,s:s,s:o,s:[s,s],s:o,s:o,s:o,s:o,s:o,s:{s:s,s:s,s:s}}", "schema",
                      "stigmer.cli/server-status/v1", "state", whole_state(v), "home",
                      v->paths->home, "engine", config_get_str(v->config, CONFIG_ENGINE),
                      "startedAt", status_time(clock_mark_wall_ms(&v->started)), "listen",
-                     unix_address, v->listen, "components", components, "sandbox", sandbox_json(v),
-                     "warnings", warnings, "config", config_json(v->config), "runnerFolders",
-                     "workspace", v->paths->workspace, "api", v->paths->runner_dir, "keys",
-                     v->keys_folder);
+                     unix_address, v->listen, "components", components, "runners",
+                     status_runners(v->runner_api), "sandbox", sandbox_json(v), "warnings",
+                     warnings, "config", config_json(v->config), "runnerFolders", "workspace",
+                     v->paths->workspace, "api", v->paths->runner_dir, "keys", v->keys_folder);
 }
 
 void status_put_warnings(const struct status_view *v, json_t *list)
@@ -226,6 +228,22 @@ static void shut_down(struct rpc_call *call, const ProtobufCMessage *msg, void *
     v->on_shutdown(grace, v->arg);
 }
 
+static void runner_token(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct status_view *v = arg;
+    Exec__RunnerTokenResponse r = EXEC__RUNNER_TOKEN_RESPONSE__INIT;
+    struct err err;
+
+    if (v->on_runner_token(((const Exec__RunnerTokenRequest *)msg)->rotate, &r.token, &err,
+                           v->arg)) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    rpc_call_reply(call, &r.base);
+    explicit_bzero(r.token, strlen(r.token));
+    free(r.token);
+}
+
 void status_add(struct rpc_server *s, struct status_view *v)
 {
     static const struct rpc_method methods[] = {
@@ -242,6 +260,10 @@ void status_add(struct rpc_server *s, struct status_view *v)
          .request = &exec__shutdown_request__descriptor,
          .response = &exec__shutdown_response__descriptor,
          .fn = shut_down},
+        {.name = "runnerToken",
+         .request = &exec__runner_token_request__descriptor,
+         .response = &exec__runner_token_response__descriptor,
+         .fn = runner_token},
         {0},
     };
     static const struct rpc_service service = {"stigmer.execution.v1.ServerService", methods};

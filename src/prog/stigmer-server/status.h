@@ -39,6 +39,7 @@ struct status_view {
     char keeper_trouble[KEEPER_LINK_TROUBLE]; /* "": none */
     char warnings[STATUS_WARNINGS][STATUS_TEXT];
     size_t warning_count;
+    enum err_code (*on_runner_token)(bool rotate, char **ret, struct err *err, void *arg);
     void (*on_shutdown)(int64_t grace_ms, void *arg);
     void *arg;
 };

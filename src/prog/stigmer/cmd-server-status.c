@@ -67,6 +67,39 @@ static void print_components(struct buf *b, const struct cli *cli, const json_t 
     }
 }
 
+/* When there is more to tell than the agent-runner's own line does. */
+static void print_runners(struct buf *b, const struct cli *cli, const json_t *list)
+{
+    static const char *const heads[] = {"RUNNER", "HOST", "VERSION", "RUNS", "SINCE", NULL};
+    struct out_table t = {0};
+    bool remote = false;
+    size_t i;
+    json_t *r;
+
+    json_array_foreach(list, i, r) remote |= json_is_true(json_object_get(r, "remote"));
+    if (!remote)
+        return;
+    buf_putc(b, '\n');
+    out_table_row(&t, heads);
+    json_array_foreach(list, i, r)
+    {
+        const json_t *slots = json_object_get(r, "slots");
+        char age[24] = "-", runs[48];
+        int64_t since_ms;
+
+        if (clock_parse(text_of(r, "since", ""), &since_ms, NULL) == ERR_OK)
+            out_age(since_ms, clock_wall_ms(), age);
+        snprintf(runs, sizeof runs, "%lld/%lld",
+                 (long long)json_integer_value(json_object_get(slots, "used")),
+                 (long long)json_integer_value(json_object_get(slots, "max")));
+        out_table_row(&t, (const char *const[]){text_of(r, "id", "?"), text_of(r, "host", "-"),
+                                                text_of(r, "version", "-"), runs, age, NULL});
+    }
+    out_table_done(&t, b, cli->out_is_tty);
+    json_array_foreach(list, i, r) if (json_object_get(r, "trouble"))
+        buf_printf(b, "%s: %s\n", text_of(r, "id", "?"), text_of(r, "trouble", ""));
+}
+
 static void put_list(struct buf *b, const char *head, const json_t *list)
 {
     size_t i;
@@ -135,6 +168,7 @@ static void print_text(const struct cli *cli, const json_t *s)
         buf_putc(&b, '\n');
         print_components(&b, cli, json_object_get(s, "components"));
     }
+    print_runners(&b, cli, json_object_get(s, "runners"));
     (void)out_flush(STDOUT_FILENO, &b);
 }
 

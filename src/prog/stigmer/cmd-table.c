@@ -74,6 +74,9 @@ static const struct arg_spec restart_flags[] = {
     {"grace", 0, "DUR", "time for runs to reach a step that can be resumed (default 10s)", NULL, NULL, false},
     {"force", 0, NULL, "end the server at once", NULL, NULL, false},
     END};
+static const struct arg_spec token_flags[] = {
+    {"rotate", 0, NULL, "make another one; runners that show the old one are sent away", NULL, NULL, false},
+    END};
 static const struct arg_spec logs_flags[] = {
     {"component", 'c', "NAME", "only this component", NULL, components, true},
     {"follow", 'f', NULL, "go on with new lines", NULL, NULL, false},
@@ -179,6 +182,13 @@ const struct cmd cmd_table[] = {
      {{"stigmer server logs -f", "follow everything"},
       {"stigmer server logs -c agent-runner --since 10m --level warn", "what went wrong lately"}},
      cmd_server_logs_run, false},
+    {"server runner-token", "", 0, 0, "Print the token for runners on other machines",
+     "It is made once and kept with the secrets of the home. A runner shows what the file named by\n"
+     "STIGMER_RUNNER_TOKEN_FILE holds; see docs/scale-out.md.",
+     token_flags, NULL,
+     {{"stigmer server runner-token > runner.token", "for a file that only its owner reads"},
+      {"stigmer server runner-token --rotate", "when the old one may be known to others"}},
+     cmd_server_token_run, false},
     {"server install", "", 0, 0, "Write units for systemd: the server as a service",
      "stigmer.service (Type=notify, watchdog, hardened) and stigmer.socket. Nothing is started.",
      install_flags, NULL,

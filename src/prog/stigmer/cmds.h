@@ -48,6 +48,7 @@ int cmd_server_logs_run(struct cli *cli);
 int cmd_server_start_run(struct cli *cli);
 int cmd_server_start_restart(struct cli *cli);
 int cmd_server_status_run(struct cli *cli);
+int cmd_server_token_run(struct cli *cli);
 int cmd_server_stop_run(struct cli *cli);
 
 #endif

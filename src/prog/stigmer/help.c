@@ -291,7 +291,12 @@ static void man_runner(struct buf *b)
            ".TP\n.B version\nPrint the version.\n"
            ".SH ENVIRONMENT\nSTIGMER_BACKEND_ENDPOINT, WORKSPACE_ROOT, STIGMER_KEYS_DIR, "
            "STIGMER_LOG_LEVEL, STIGMER_SANDBOX_REQUIRE, STIGMER_SANDBOX_EGRESS, STIGMER_SLOTS, "
-           "STIGMER_TOOL_PROCESSES, STIGMER_TOOL_MEMORY, set by the server.\n"
+           "STIGMER_TOOL_PROCESSES, STIGMER_TOOL_MEMORY, set by the server. A runner on another "
+           "machine than its server: STIGMER_RUNNER_TOKEN_FILE, STIGMER_TLS_CA, "
+           "STIGMER_TLS_SERVER_NAME, STIGMER_WORKSPACE_DOMAIN, ANTHROPIC_API_KEY_FILE, "
+           "OPENAI_API_KEY_FILE, and for Temporal TEMPORAL_SERVICE_ADDRESS, TEMPORAL_NAMESPACE, "
+           "TASK_QUEUE, TEMPORAL_TLS, TEMPORAL_TLS_CA, TEMPORAL_TLS_CERT, TEMPORAL_TLS_KEY, "
+           "TEMPORAL_TLS_SERVER_NAME, TEMPORAL_API_KEY_FILE; see docs/scale\\-out.md.\n"
            ".SH SEE ALSO\n.BR stigmer (1),\n.BR stigmer\\-server (8)\n");
 }
 
