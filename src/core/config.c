@@ -13,6 +13,7 @@
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const engines[] = {"embedded", "temporal", NULL};
 static const char *const booleans[] = {"true", "false", NULL};
+static const char *const switches[] = {"auto", "true", "false", NULL};
 static const char *const runner_kinds[] = {"auto", "docker", "podman", "process", "none", NULL};
 static const char *const networks[] = {"host", "bridge", "none", NULL};
 static const char *const providers[] = {"anthropic", "openai", "ollama", "replay", NULL};
@@ -51,6 +52,18 @@ static const struct config_row rows[] = {
         "", "address of Temporal's web UI, for links to workflows; of a server that is started here the address it gets, http://127.0.0.1:8233 by default"},
     [CONFIG_TEMPORAL_HEARTBEAT] = {"temporal.heartbeat", "STIGMER_TEMPORAL_HEARTBEAT", CONFIG_DURATION, 1000, 0, NULL,
         "30s", "a runner that Temporal has not heard of for so long has lost its runs to another"},
+    [CONFIG_TEMPORAL_TLS] = {"temporal.tls.enabled", "TEMPORAL_TLS", CONFIG_CHOICE, 0, 0, switches,
+        "auto", "speak TLS to Temporal; auto does so when a key below temporal.tls or an API key is set"},
+    [CONFIG_TEMPORAL_TLS_CA] = {"temporal.tls.ca", "TEMPORAL_TLS_CA", CONFIG_PATH, 0, 0, NULL,
+        "", "authority that Temporal's certificate is from (PEM); none: those that the system knows; read at start"},
+    [CONFIG_TEMPORAL_TLS_CERT] = {"temporal.tls.cert", "TEMPORAL_TLS_CERT", CONFIG_PATH, 0, 0, NULL,
+        "", "certificate that is shown to Temporal (PEM, with its chain); read at start"},
+    [CONFIG_TEMPORAL_TLS_KEY] = {"temporal.tls.key", "TEMPORAL_TLS_KEY", CONFIG_PATH, 0, 0, NULL,
+        "", "key of that certificate (PEM), readable by its owner alone; read at start"},
+    [CONFIG_TEMPORAL_TLS_SERVER_NAME] = {"temporal.tls.server_name", "TEMPORAL_TLS_SERVER_NAME", CONFIG_TEXT, 0, 0, NULL,
+        "", "name that Temporal's certificate must be for, when it is not that of temporal.address"},
+    [CONFIG_TEMPORAL_API_KEY_FILE] = {"temporal.api_key_file", "TEMPORAL_API_KEY_FILE", CONFIG_PATH, 0, 0, NULL,
+        "", "file with the API key that Temporal wants (Temporal Cloud), readable by its owner alone; read at start"},
     [CONFIG_RUNNER_KIND] = {"runner.kind", "STIGMER_RUNNER", CONFIG_CHOICE, 0, 0, runner_kinds,
         "auto", "where agents run: a container, a process of this machine, or nowhere; auto takes a container when an engine (docker, then podman) answers"},
     [CONFIG_RUNNER_NAME] = {"runner.name", "STIGMER_RUNNER_NAME", CONFIG_TEXT, 0, 0, NULL,
@@ -97,9 +110,8 @@ _Static_assert(sizeof rows / sizeof rows[0] == CONFIG_KEYS, "every key has a row
 
 /* Of the complete product; saying so beats "unknown key". A name that ends with a dot is a folder.
  */
-static const char *const later_keys[] = {"server.console",        "temporal.tls.",
-                                         "temporal.api_key_file", "llm.fallback",
-                                         "budget.max_cost_usd",   NULL};
+static const char *const later_keys[] = {"server.console", "llm.fallback", "budget.max_cost_usd",
+                                         NULL};
 
 static const struct {
     const char *name, *model, *base_url, *key_env;
@@ -559,6 +571,20 @@ bool config_temporal_is_managed(const struct config *c)
         return false;
     return config_origin(c, CONFIG_TEMPORAL_MANAGED) != CONFIG_FROM_DEFAULT ||
            config_origin(c, CONFIG_TEMPORAL_ADDRESS) == CONFIG_FROM_DEFAULT;
+}
+
+bool config_temporal_has_tls(const struct config *c)
+{
+    static const enum config_key signs[] = {
+        CONFIG_TEMPORAL_TLS_CA, CONFIG_TEMPORAL_TLS_CERT, CONFIG_TEMPORAL_TLS_KEY,
+        CONFIG_TEMPORAL_TLS_SERVER_NAME, CONFIG_TEMPORAL_API_KEY_FILE};
+
+    if (!str_eq(config_get_str(c, CONFIG_TEMPORAL_TLS), "auto"))
+        return str_eq(config_get_str(c, CONFIG_TEMPORAL_TLS), "true");
+    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++)
+        if (*config_get_str(c, signs[i]))
+            return true;
+    return false;
 }
 
 enum config_origin config_origin(const struct config *c, enum config_key key)

@@ -37,6 +37,12 @@ enum config_key {
     CONFIG_TEMPORAL_BINARY,
     CONFIG_TEMPORAL_UI,
     CONFIG_TEMPORAL_HEARTBEAT,
+    CONFIG_TEMPORAL_TLS,
+    CONFIG_TEMPORAL_TLS_CA,
+    CONFIG_TEMPORAL_TLS_CERT,
+    CONFIG_TEMPORAL_TLS_KEY,
+    CONFIG_TEMPORAL_TLS_SERVER_NAME,
+    CONFIG_TEMPORAL_API_KEY_FILE,
     CONFIG_RUNNER_KIND,
     CONFIG_RUNNER_NAME,
     CONFIG_RUNNER_IMAGE,
@@ -138,6 +144,9 @@ enum config_origin config_origin(const struct config *c, enum config_key key);
 /* Is the Temporal server ours to start? temporal.managed as somebody has set it; else yes, unless
  * somebody has named an address. */
 bool config_temporal_is_managed(const struct config *c);
+
+/* Is TLS spoken to Temporal? */
+bool config_temporal_has_tls(const struct config *c);
 const char *config_origin_name(enum config_origin origin); /* default, file, environment, flag */
 
 /* CONFIG_INT, CONFIG_DURATION (milliseconds), CONFIG_SIZE (bytes); 0 when the value is empty. */

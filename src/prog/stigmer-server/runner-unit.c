@@ -120,6 +120,10 @@ static void put_temporal(struct runner_unit *u)
         return;
     put(u, "TEMPORAL_SERVICE_ADDRESS", config_get_str(c, CONFIG_TEMPORAL_ADDRESS));
     put(u, "TEMPORAL_NAMESPACE", config_get_str(c, CONFIG_TEMPORAL_NAMESPACE));
+    if (!config_temporal_has_tls(c))
+        return;
+    put(u, "TEMPORAL_TLS", "true"); /* certificates, key and API key are in the keys folder */
+    put(u, "TEMPORAL_TLS_SERVER_NAME", config_get_str(c, CONFIG_TEMPORAL_TLS_SERVER_NAME));
 }
 
 /* What every runner is told, wherever it runs. No secret is among it. */

@@ -29,6 +29,7 @@
 #include "prog/stigmer-server/session-runners.h"
 #include "prog/stigmer-server/status-watch.h"
 #include "prog/stigmer-server/status.h"
+#include "prog/stigmer-server/temporal-access.h"
 #include "prog/stigmer-server/temporal-stack.h"
 #include "prog/stigmer-server/workflow-api.h"
 #include "svc/api.h"
@@ -59,6 +60,7 @@ struct serve {
     struct store *store;
     struct journal *journal;
     struct engine_embedded *engine;
+    struct temporal_access access;         /* to Temporal */
     struct temporal *temporal;             /* owned; NULL: the engine is the embedded one */
     struct engine_temporal *dispatch;      /* owned; NULL with it */
     struct temporal_stack *temporal_stack; /* owned; likewise */
@@ -277,19 +279,19 @@ static void watch_home(struct serve *s)
 static enum err_code open_temporal(struct serve *s, struct err *err)
 {
     char identity[128] = "", host[80] = "";
+    struct temporal_options o;
     enum err_code code;
 
     if (!str_eq(config_get_str(&s->config, CONFIG_ENGINE), "temporal"))
-        return ERR_OK;
+        return temporal_access_put_keys(&s->config, s->keys_folder, err); /* none are left */
     (void)gethostname(host, sizeof host - 1);
     (void)str_format(identity, sizeof identity, "%d@%s", (int)getpid(), host);
-    code = temporal_new(s->loop,
-                        &(struct temporal_options){
-                            .address = config_get_str(&s->config, CONFIG_TEMPORAL_ADDRESS),
-                            .namespace = config_get_str(&s->config, CONFIG_TEMPORAL_NAMESPACE),
-                            .identity = identity},
-                        &s->temporal, err);
-    if (code)
+    if ((code = temporal_access_open(&s->config, &s->access, err)) ||
+        (code = temporal_access_put_keys(&s->config, s->keys_folder, err)))
+        return code;
+    temporal_access_options(&s->config, &s->access, &o);
+    o.identity = identity;
+    if ((code = temporal_new(s->loop, &o, &s->temporal, err)))
         return err_wrap(err, code, "temporal.address");
     s->dispatch = engine_temporal_new(
         s->loop, s->store, s->journal, s->engine, s->temporal,
@@ -617,6 +619,7 @@ static void close_all(struct serve *s)
     api_free(s->api);
     engine_temporal_free(s->dispatch);
     temporal_free(s->temporal);
+    temporal_access_done(&s->access);
     engine_embedded_free(s->engine);
     store_free(s->store);
     journal_free(s->journal);

@@ -137,6 +137,31 @@ static void a_temporal_that_somebody_names_is_not_ours_to_start(void **state)
     config_done(&c);
 }
 
+static void tls_to_temporal_is_implied_by_what_needs_it(void **state)
+{
+    static const struct {
+        const char *text;
+        bool tls;
+    } rows[] = {{"{\"temporal\":{\"address\":\"10.0.0.1:7233\"}}", false},
+                {"{\"temporal\":{\"tls\":{\"ca\":\"/x\"}}}", true},
+                {"{\"temporal\":{\"api_key_file\":\"/x\"}}", true},
+                {"{\"temporal\":{\"tls\":{\"server_name\":\"t.example\"}}}", true},
+                {"{\"temporal\":{\"tls\":{\"enabled\":true}}}", true},
+                {"{\"temporal\":{\"tls\":{\"enabled\":false,\"ca\":\"/x\"}}}", false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct config c;
+        struct err e = {0};
+
+        config_init(&c);
+        if (load_text(&c, rows[i].text, &e))
+            fail_msg("%s", e.msg);
+        assert_int_equal(config_temporal_has_tls(&c), rows[i].tls);
+        config_done(&c);
+    }
+}
+
 static void what_comes_later_is_named_as_such(void **state)
 {
     struct config c;
@@ -144,7 +169,7 @@ static void what_comes_later_is_named_as_such(void **state)
 
     (void)state;
     config_init(&c);
-    assert_int_equal(load_text(&c, "{\"temporal\":{\"tls\":{\"ca\":\"/x\"}}}", &e), ERR_INVALID);
+    assert_int_equal(load_text(&c, "{\"llm\":{\"fallback\":\"x\"}}", &e), ERR_INVALID);
     assert_non_null(strstr(e.msg, "not available in this version"));
     config_done(&c);
 }
@@ -264,6 +289,7 @@ int main(void)
         cmocka_unit_test(a_change_of_provider_keeps_no_model_of_the_other),
         cmocka_unit_test(all_faults_of_a_file_are_told_with_line_and_nearest_key),
         cmocka_unit_test(a_temporal_that_somebody_names_is_not_ours_to_start),
+        cmocka_unit_test(tls_to_temporal_is_implied_by_what_needs_it),
         cmocka_unit_test(what_comes_later_is_named_as_such),
         cmocka_unit_test(listening_beyond_loopback_needs_a_token_and_tls),
         cmocka_unit_test(egress_is_public_unless_said_otherwise),
