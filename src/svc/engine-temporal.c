@@ -40,11 +40,11 @@ struct offer {
 };
 
 struct engine_temporal {
-    struct loop *loop;             /* borrowed */
-    struct store *store;           /* borrowed */
-    struct journal *journal;       /* borrowed */
-    struct engine_embedded *queue; /* borrowed */
-    struct temporal *temporal;     /* borrowed */
+    struct loop *loop;         /* borrowed */
+    struct store *store;       /* borrowed */
+    struct journal *journal;   /* borrowed */
+    struct queue *queue;       /* borrowed */
+    struct temporal *temporal; /* borrowed */
     struct temporal_worker *worker;
     char *runner_queue; /* owned */
     bool make_namespace;
@@ -228,7 +228,7 @@ static void on_ended(const struct err *err, uint64_t last_seq, void *arg)
 
     (void)last_seq;
     if (!err || err->code == ERR_STATE || err->code == ERR_NOT_FOUND)
-        engine_embedded_progress(g->engine->queue, g->id, false, true);
+        queue_progress(g->engine->queue, g->id, false, true);
     else
         log_error("execution could not be closed", "run", g->id, "why", err->msg);
     if (g->done)
@@ -691,7 +691,7 @@ static void worker_close(const char *id, bool cancelled, const char *why, engine
 static void worker_cancel(const char *id, const char *by, const char *reason, engine_done_fn *done,
                           void *done_arg, void *arg)
 {
-    struct engine *e = engine_embedded_engine(((struct engine_temporal *)arg)->queue);
+    struct engine *e = queue_engine(((struct engine_temporal *)arg)->queue);
 
     e->ops->cancel(e, id, by, reason, done, done_arg);
 }
@@ -856,7 +856,7 @@ void engine_temporal_session_queue(const char *runner_queue, const char *session
 }
 
 struct engine_temporal *engine_temporal_new(struct loop *loop, struct store *store,
-                                            struct journal *journal, struct engine_embedded *queue,
+                                            struct journal *journal, struct queue *queue,
                                             struct temporal *t,
                                             const struct engine_temporal_options *o)
 {
@@ -884,9 +884,9 @@ struct engine_temporal *engine_temporal_new(struct loop *loop, struct store *sto
                                                              .status = worker_status,
                                                              .trouble = worker_trouble,
                                                              .arg = e});
-    engine_embedded_set_dispatch(
-        queue, &(struct engine_embedded_dispatch){
-                   .offer = on_offer, .cancel = on_cancel, .closed = on_closed, .arg = e});
+    queue_set_dispatch(queue,
+                       &(struct queue_dispatch){
+                           .offer = on_offer, .cancel = on_cancel, .closed = on_closed, .arg = e});
     greet(e);
     return e;
 }
@@ -898,7 +898,7 @@ void engine_temporal_free(struct engine_temporal *e)
 
     if (!e)
         return;
-    engine_embedded_set_dispatch(e->queue, &(struct engine_embedded_dispatch){0});
+    queue_set_dispatch(e->queue, &(struct queue_dispatch){0});
     temporal_worker_free(e->worker);
     for (size_t i = 0; map_next(&e->offers, &i, &id, &value);)
         offer_free(value);

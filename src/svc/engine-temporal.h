@@ -1,6 +1,6 @@
 /* engine-temporal.h — executions handed out through Temporal: one workflow an execution, one
  * activity that runners poll for. Only ids travel; the journal stays the truth, and the queue of
- * svc/engine-embedded.h keeps order, leases, epochs and cancels.
+ * svc/queue.h keeps order, leases, epochs and cancels.
  *
  *   offer ──StartWorkflowExecution──▶ workflow ──(temporal-worker)──▶ activity ──▶ a runner claims
  *
@@ -20,8 +20,8 @@
 #include <jansson.h>
 
 #include "clients/temporal.h"
-#include "svc/engine-embedded.h"
 #include "svc/journal.h"
+#include "svc/queue.h"
 
 struct engine_temporal;
 
@@ -36,7 +36,7 @@ struct engine_temporal_options {
 /* Makes itself the dispatch of queue. All borrowed, for its life; the name of an execution's agent
  * is read from the store for the workflow's memo. */
 struct engine_temporal *engine_temporal_new(struct loop *loop, struct store *store,
-                                            struct journal *journal, struct engine_embedded *queue,
+                                            struct journal *journal, struct queue *queue,
                                             struct temporal *t,
                                             const struct engine_temporal_options *o);
 void engine_temporal_free(struct engine_temporal *e); /* before queue, journal and t */

@@ -1,5 +1,5 @@
 /* engine.h — who gives executions to runners. One small interface, so that the rest of the server
- * does not know whether the queue is our own (engine-embedded.h) or another system's.
+ * does not know whether the queue is our own (queue.h) or another system's.
  *
  * Submitting: the execution's row is written by journal_tx_create; after that commit the engine is
  * told. So an execution that was acknowledged is always found again, engine told or not. */

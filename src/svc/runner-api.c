@@ -19,7 +19,7 @@ struct attached {
     struct runner_api *api; /* borrowed */
     struct attached *next;  /* in api->attached */
     struct rpc_call *call;  /* borrowed; NULL once closed */
-    struct engine_embedded_runner *runner;
+    struct queue_runner *runner;
     char *id, *host, *version, *session; /* owned */
     unsigned slots;
     int64_t rss_bytes, since_ms;
@@ -31,7 +31,7 @@ struct runner_api {
     struct loop *loop;                      /* borrowed */
     struct store *store;                    /* borrowed */
     struct journal *journal;                /* borrowed */
-    struct engine_embedded *engine;         /* borrowed */
+    struct queue *engine;                   /* borrowed */
     const struct runner_api_config *config; /* borrowed */
     struct attached *attached;              /* owned */
     Runner__AttachRequest *last;            /* owned; NULL before the first */
@@ -70,12 +70,12 @@ static bool is_text_ok(struct rpc_call *call, const char *what, const char *text
     return false;
 }
 
-static struct engine_embedded_held *held_of(Runner__Held **held, size_t count)
+static struct queue_held *held_of(Runner__Held **held, size_t count)
 {
-    struct engine_embedded_held *h = mem_array(count, sizeof *h);
+    struct queue_held *h = mem_array(count, sizeof *h);
 
     for (size_t i = 0; i < count; i++)
-        h[i] = (struct engine_embedded_held){held[i]->execution_id, held[i]->epoch};
+        h[i] = (struct queue_held){held[i]->execution_id, held[i]->epoch};
     return h;
 }
 
@@ -169,7 +169,7 @@ static void on_stream_closed(void *arg)
             *p = t->next;
             break;
         }
-    engine_embedded_detach(t->runner);
+    queue_detach(t->runner);
     attached_free(t);
     changed(a);
 }
@@ -201,11 +201,11 @@ struct greeting {
 
 static void welcome(struct attached *t, const Runner__AttachRequest *req)
 {
-    static const struct engine_embedded_runner_ops ops = {tell_assign, tell_cancel, tell_drain};
-    const struct engine_embedded_config *c = engine_embedded_config(t->api->engine);
-    OWN_FREE struct engine_embedded_held *held = held_of(req->held, req->n_held);
+    static const struct queue_runner_ops ops = {tell_assign, tell_cancel, tell_drain};
+    const struct queue_config *c = queue_config(t->api->engine);
+    OWN_FREE struct queue_held *held = held_of(req->held, req->n_held);
     struct rpc_call *call = t->call;
-    const struct engine_embedded_reach reach = {req->session, req->host_paths};
+    const struct queue_reach reach = {req->session, req->host_paths};
     struct greeting g = {RUNNER__ATTACH_RESPONSE__INIT, RUNNER__WELCOME__INIT};
 
     t->welcome = &g.welcome;
@@ -215,8 +215,8 @@ static void welcome(struct attached *t, const Runner__AttachRequest *req)
     g.welcome.server_version = mem_str(STIGMER_VERSION);
     g.response.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_WELCOME;
     g.response.welcome = &g.welcome;
-    t->runner = engine_embedded_attach(t->api->engine, req->runner_id, 0, &reach, held, req->n_held,
-                                       &ops, t, note_lost);
+    t->runner = queue_attach(t->api->engine, req->runner_id, 0, &reach, held, req->n_held, &ops, t,
+                             note_lost);
     t->call = call;
     t->welcome = NULL;
     rpc_call_send(call, &g.response.base);
@@ -224,7 +224,7 @@ static void welcome(struct attached *t, const Runner__AttachRequest *req)
         free(g.welcome.lost[i]);
     free(g.welcome.lost);
     free(g.welcome.server_version);
-    engine_embedded_open(t->runner, req->slots);
+    queue_open(t->runner, req->slots);
 }
 
 static void attach(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
@@ -304,7 +304,7 @@ static void on_unfit_closed(const struct err *err, uint64_t last_seq, void *arg)
     (void)last_seq;
     if (err)
         log_error("execution could not be failed", "run", c->id, "why", err->msg);
-    engine_embedded_progress(c->api->engine, c->id, true, true);
+    queue_progress(c->api->engine, c->id, true, true);
     claiming_free(c);
 }
 
@@ -340,7 +340,7 @@ static void answer_claim(struct claiming *c)
         fail_unfit(c, &err);
         return;
     }
-    engine_embedded_claimed(a->engine, c->id, r->epoch);
+    queue_claimed(a->engine, c->id, r->epoch);
     if (c->call) {
         rpc_call_on_closed(c->call, NULL, NULL);
         rpc_call_reply(c->call, &r->base);
@@ -359,9 +359,9 @@ static void claim_written(const struct err *err, void *arg)
         return;
     }
     if (err->code == ERR_STATE || err->code == ERR_NOT_FOUND)
-        engine_embedded_progress(c->api->engine, c->id, false, true);
+        queue_progress(c->api->engine, c->id, false, true);
     else
-        engine_embedded_unclaimed(c->api->engine, c->id);
+        queue_unclaimed(c->api->engine, c->id);
     if (c->call) {
         rpc_call_on_closed(c->call, NULL, NULL);
         rpc_call_fail(c->call, err);
@@ -378,7 +378,7 @@ static void claim(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 
     if (!is_authorized(a, call) || !is_text_ok(call, "runner_id", req->runner_id))
         return;
-    if (engine_embedded_may_claim(a->engine, req->runner_id, req->execution_id, &err)) {
+    if (queue_may_claim(a->engine, req->runner_id, req->execution_id, &err)) {
         rpc_call_fail(call, &err);
         return;
     }
@@ -413,7 +413,7 @@ static void append_written(const struct err *err, uint64_t last_seq, void *arg)
     Runner__AppendResponse r = RUNNER__APPEND_RESPONSE__INIT;
 
     if (!err)
-        engine_embedded_progress(p->api->engine, p->id, p->step, p->ends);
+        queue_progress(p->api->engine, p->id, p->step, p->ends);
     if (p->call) {
         rpc_call_on_closed(p->call, NULL, NULL);
         r.last_seq = last_seq;
@@ -483,7 +483,7 @@ static void publish(struct rpc_call *call, const ProtobufCMessage *msg, void *ar
 
     if (!is_authorized(a, call))
         return;
-    if (engine_embedded_is_current(a->engine, req->execution_id, req->epoch))
+    if (queue_is_current(a->engine, req->execution_id, req->epoch))
         journal_publish(a->journal, req->execution_id, req->turn, req->attempt, req->text,
                         req->recording.data, req->recording.len);
     rpc_call_reply(call, &r.base);
@@ -508,7 +508,7 @@ static void heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *
     struct runner_api *a = arg;
     const Runner__HeartbeatRequest *req = (const Runner__HeartbeatRequest *)msg;
     Runner__HeartbeatResponse *r;
-    OWN_FREE struct engine_embedded_held *held = NULL;
+    OWN_FREE struct queue_held *held = NULL;
 
     if (!is_authorized(a, call))
         return;
@@ -520,8 +520,7 @@ static void heartbeat(struct rpc_call *call, const ProtobufCMessage *msg, void *
             t->rss_bytes = req->rss_bytes;
     if (str_eq(req->runner_id, a->seen.runner_id))
         a->seen.rss_bytes = req->rss_bytes;
-    engine_embedded_heartbeat(a->engine, req->runner_id, held, req->n_held, add_lost, add_cancel,
-                              r);
+    queue_heartbeat(a->engine, req->runner_id, held, req->n_held, add_lost, add_cancel, r);
     rpc_call_reply(call, &r->base);
     runner__heartbeat_response__free_unpacked(r, NULL);
 }
@@ -554,25 +553,24 @@ static void release(struct rpc_call *call, const ProtobufCMessage *msg, void *ar
 {
     struct runner_api *a = arg;
     const Runner__ReleaseRequest *req = (const Runner__ReleaseRequest *)msg;
-    struct engine_embedded_held held = {"", 0};
+    struct queue_held held = {"", 0};
     struct rpc_call **slot;
 
     if (!is_authorized(a, call))
         return;
     if (req->held)
-        held = (struct engine_embedded_held){req->held->execution_id, req->held->epoch};
+        held = (struct queue_held){req->held->execution_id, req->held->epoch};
     slot = mem_new(sizeof *slot);
     *slot = call;
     rpc_call_on_closed(call, release_closed, slot);
-    engine_embedded_release(a->engine, req->runner_id, &held, req->draining, released, slot);
+    queue_release(a->engine, req->runner_id, &held, req->draining, released, slot);
 }
 
 /* ---- life
  * -------------------------------------------------------------------------------------------- */
 
 struct runner_api *runner_api_new(struct loop *loop, struct store *store, struct journal *journal,
-                                  struct engine_embedded *engine,
-                                  const struct runner_api_config *config)
+                                  struct queue *engine, const struct runner_api_config *config)
 {
     struct runner_api *a = mem_new(sizeof *a);
 
@@ -621,7 +619,7 @@ void runner_api_list(const struct runner_api *a, runner_api_fn *fn, void *arg)
                                       .since_ms = t->since_ms,
                                       .remote = t->remote};
 
-        r.runs = engine_embedded_used(t->runner, &r.silent);
+        r.runs = queue_used(t->runner, &r.silent);
         fn(&r, arg);
     }
 }

@@ -15,8 +15,8 @@
 #include "platform/rpc-server.h"
 #include "platform/store.h"
 #include "stigmer/runner/v1/runner.pb-c.h"
-#include "svc/engine-embedded.h"
 #include "svc/journal.h"
+#include "svc/queue.h"
 
 struct runner_api;
 
@@ -47,12 +47,11 @@ struct runner_api_runner {
     unsigned slots, runs;
     int64_t rss_bytes, since_ms; /* wall clock */
     bool remote;                 /* came over TCP */
-    bool silent;                 /* engine_embedded_used */
+    bool silent;                 /* queue_used */
 };
 
 struct runner_api *runner_api_new(struct loop *loop, struct store *store, struct journal *journal,
-                                  struct engine_embedded *engine,
-                                  const struct runner_api_config *config);
+                                  struct queue *engine, const struct runner_api_config *config);
 void runner_api_free(struct runner_api *a); /* after the rpc server */
 void runner_api_add(struct rpc_server *s, struct runner_api *a);
 

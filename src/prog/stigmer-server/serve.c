@@ -33,13 +33,13 @@
 #include "prog/stigmer-server/temporal-stack.h"
 #include "prog/stigmer-server/workflow-api.h"
 #include "svc/api.h"
-#include "svc/engine-embedded.h"
 #include "svc/engine-temporal.h"
 #include "svc/execution-api.h"
 #include "svc/grpc-health.h"
 #include "svc/grpc-reflection.h"
 #include "svc/journal.h"
 #include "svc/keys.h"
+#include "svc/queue.h"
 #include "svc/runner-api.h"
 #include "svc/schema.h"
 #include "svc/supervise.h"
@@ -59,7 +59,7 @@ struct serve {
     struct loop *loop;
     struct store *store;
     struct journal *journal;
-    struct engine_embedded *engine;
+    struct queue *engine;
     struct temporal_access access;         /* to Temporal */
     struct temporal *temporal;             /* owned; NULL: the engine is the embedded one */
     struct engine_temporal *dispatch;      /* owned; NULL with it */
@@ -342,15 +342,14 @@ static enum err_code open_services(struct serve *s, struct err *err)
         (code = settings_put_keys(s->args, s->paths, &s->config, s->keys_folder, err)))
         return code;
     s->journal = journal_new(s->loop, s->store);
-    if ((code = engine_embedded_new(s->loop, s->store, s->journal, NULL, &s->engine, err)) ||
+    if ((code = queue_new(s->loop, s->store, s->journal, NULL, &s->engine, err)) ||
         (code = open_temporal(s, err)))
         return code;
     s->rpc = rpc_server_new(s->loop, &(struct rpc_limits){.own_user_only = true});
     rpc_server_observe(s->rpc, on_call_ended, NULL);
-    s->api =
-        api_new(s->loop, s->store, s->journal, engine_embedded_engine(s->engine), s->paths->home);
+    s->api = api_new(s->loop, s->store, s->journal, queue_engine(s->engine), s->paths->home);
     s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
-    s->execution_api = execution_api_new(s->loop, s->journal, engine_embedded_engine(s->engine));
+    s->execution_api = execution_api_new(s->loop, s->journal, queue_engine(s->engine));
     api_add(s->rpc, s->api);
     execution_api_add(s->rpc, s->execution_api);
     runner_api_add(s->rpc, s->runner_api);
@@ -515,7 +514,7 @@ static void start_runner(struct serve *s)
         .config = &s->config, .paths = s->paths, .keys_folder = s->keys_folder, .token = s->token};
 
     runner_api_on_change(s->runner_api, on_runner_change, s);
-    engine_embedded_on_silent(s->engine, on_runner_silent, s);
+    queue_on_silent(s->engine, on_runner_silent, s);
     api_on_session_deleted(s->api, on_session_deleted, s);
     if (str_eq(config_get_str(&s->config, CONFIG_RUNNER_KIND), "none")) {
         if (s->view.past->restarts)
@@ -564,7 +563,7 @@ static void stop_runner(void *arg)
 static void begin_stop(int64_t grace_ms, void *arg)
 {
     struct serve *s = arg;
-    struct engine *e = engine_embedded_engine(s->engine);
+    struct engine *e = queue_engine(s->engine);
 
     if (s->view.stopping)
         return;
@@ -620,7 +619,7 @@ static void close_all(struct serve *s)
     engine_temporal_free(s->dispatch);
     temporal_free(s->temporal);
     temporal_access_done(&s->access);
-    engine_embedded_free(s->engine);
+    queue_free(s->engine);
     store_free(s->store);
     journal_free(s->journal);
     loop_timer_free(s->watchdog);

@@ -22,9 +22,9 @@ struct one {
 };
 
 struct session_runners {
-    struct loop *loop;              /* borrowed */
-    struct engine_embedded *engine; /* borrowed */
-    struct supervise *beside;       /* borrowed */
+    struct loop *loop;        /* borrowed */
+    struct queue *engine;     /* borrowed */
+    struct supervise *beside; /* borrowed */
     struct runner_unit_options o;
     int64_t idle_ms;
     struct one *first; /* owned */
@@ -62,7 +62,7 @@ static void look(void *arg)
     struct one *r = arg;
     int64_t now = loop_now_ms(r->all->loop);
 
-    if (engine_embedded_busy(r->all->engine, r->session))
+    if (queue_busy(r->all->engine, r->session))
         r->busy_ms = now;
     if (now - r->busy_ms >= r->all->idle_ms && !r->ending) {
         log_info("session runner was idle and ends", "runner", r->name);
@@ -142,7 +142,7 @@ static void on_need(const char *session_id, const char *folder, void *arg)
     add(s, session_id, folder);
 }
 
-struct session_runners *session_runners_new(struct loop *loop, struct engine_embedded *engine,
+struct session_runners *session_runners_new(struct loop *loop, struct queue *engine,
                                             struct supervise *beside,
                                             const struct runner_unit_options *o)
 {
@@ -153,7 +153,7 @@ struct session_runners *session_runners_new(struct loop *loop, struct engine_emb
     s->beside = beside;
     s->o = *o;
     s->idle_ms = config_get_duration(o->config, CONFIG_RUNNER_SESSION_IDLE);
-    engine_embedded_on_need(engine, on_need, s);
+    queue_on_need(engine, on_need, s);
     return s;
 }
 
@@ -161,7 +161,7 @@ void session_runners_free(struct session_runners *s)
 {
     if (!s)
         return;
-    engine_embedded_on_need(s->engine, NULL, NULL);
+    queue_on_need(s->engine, NULL, NULL);
     while (s->first)
         free_one(s->first);
     free(s);
@@ -169,9 +169,9 @@ void session_runners_free(struct session_runners *s)
 
 void session_runners_changed(struct session_runners *s)
 {
-    engine_embedded_on_need(s->engine, on_need, s); /* asks again */
+    queue_on_need(s->engine, on_need, s); /* asks again */
     for (struct one *r = s->first; r; r = r->next)
-        if (engine_embedded_runners(s->engine, r->session))
+        if (queue_runners(s->engine, r->session))
             supervise_ready(r->supervise);
 }
 

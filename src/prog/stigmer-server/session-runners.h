@@ -11,13 +11,13 @@
 #include <jansson.h>
 
 #include "prog/stigmer-server/runner-unit.h"
-#include "svc/engine-embedded.h"
+#include "svc/queue.h"
 #include "svc/supervise.h"
 
 struct session_runners;
 
 /* beside: the runner of all other sessions. o: its session and folder are set for each. */
-struct session_runners *session_runners_new(struct loop *loop, struct engine_embedded *engine,
+struct session_runners *session_runners_new(struct loop *loop, struct queue *engine,
                                             struct supervise *beside,
                                             const struct runner_unit_options *o);
 void session_runners_free(struct session_runners *s); /* ends what still runs */

@@ -96,7 +96,7 @@ static json_t *runner_json(const struct status_view *v)
 
     if (!v->supervise)
         return json_pack("{s:s,s:s,s:s}", "name", "agent-runner", "kind", "external", "state",
-                         engine_embedded_runners(v->engine, NULL) ? "ready" : "disabled");
+                         queue_runners(v->engine, NULL) ? "ready" : "disabled");
     supervise_report(v->supervise, &r);
     b = supervise_backend(v->supervise);
     o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:i,s:o}", "name", "agent-runner", "kind", b->ops->kind(b),
@@ -107,8 +107,8 @@ static json_t *runner_json(const struct status_view *v)
     if (*r.trouble)
         json_object_set_new(o, "trouble", json_string(r.trouble));
     json_object_set_new(o, "slots",
-                        json_pack("{s:i,s:i}", "used", (int)engine_embedded_running(v->engine),
-                                  "max", (int)config_get_int(v->config, CONFIG_RUNNER_SLOTS)));
+                        json_pack("{s:i,s:i}", "used", (int)queue_running(v->engine), "max",
+                                  (int)config_get_int(v->config, CONFIG_RUNNER_SLOTS)));
     return o;
 }
 

@@ -13,7 +13,7 @@
 #include "prog/stigmer-server/keeper-link.h"
 #include "prog/stigmer-server/session-runners.h"
 #include "prog/stigmer-server/temporal-stack.h"
-#include "svc/engine-embedded.h"
+#include "svc/queue.h"
 #include "svc/runner-api.h"
 #include "svc/supervise.h"
 
@@ -26,7 +26,7 @@ struct status_view {
     const struct paths *paths;
     const struct keeper_past *past; /* of this server's predecessors */
     const struct config *config;
-    const struct engine_embedded *engine;
+    const struct queue *engine;
     const struct runner_api *runner_api;
     struct supervise *supervise;                   /* NULL: runner.kind none */
     const struct session_runners *session_runners; /* NULL likewise */

@@ -1,4 +1,4 @@
-#include "svc/engine-embedded.h"
+#include "svc/queue.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,16 +17,16 @@ enum item_state { ITEM_QUEUED, ITEM_OFFERED, ITEM_ASSIGNED, ITEM_CLAIMED, ITEM_C
 
 /* An execution that has not ended. */
 struct item {
-    struct engine_embedded *engine;        /* borrowed */
-    struct item *next;                     /* in engine->items, by submission */
-    char *id, *session_id;                 /* owned */
-    char *folder;                          /* owned; the session's own; NULL: none */
-    char *domain;                          /* owned; of its session's folder; NULL: any */
-    bool placed;                           /* domain is known */
-    bool told;                             /* … and its log says that it waits for that */
-    char *runner_id;                       /* owned; NULL: nobody's */
-    struct engine_embedded_runner *runner; /* borrowed; NULL while its stream is closed */
-    char *cancel_by, *cancel_reason;       /* owned; NULL: nobody wants that */
+    struct queue *engine;            /* borrowed */
+    struct item *next;               /* in engine->items, by submission */
+    char *id, *session_id;           /* owned */
+    char *folder;                    /* owned; the session's own; NULL: none */
+    char *domain;                    /* owned; of its session's folder; NULL: any */
+    bool placed;                     /* domain is known */
+    bool told;                       /* … and its log says that it waits for that */
+    char *runner_id;                 /* owned; NULL: nobody's */
+    struct queue_runner *runner;     /* borrowed; NULL while its stream is closed */
+    char *cancel_by, *cancel_reason; /* owned; NULL: nobody wants that */
     enum item_state state;
     uint64_t epoch;
     int64_t deadline; /* of the lease, or of the claim that must follow an assignment */
@@ -34,37 +34,37 @@ struct item {
     unsigned lost;
 };
 
-struct engine_embedded_runner {
-    struct engine_embedded *engine;      /* borrowed */
-    struct engine_embedded_runner *next; /* in engine->runners */
-    char *id;                            /* owned */
-    char *session;                       /* owned; NULL: not of one session only */
-    char *folder;                        /* owned; that session's; NULL: none is known */
+struct queue_runner {
+    struct queue *engine;      /* borrowed */
+    struct queue_runner *next; /* in engine->runners */
+    char *id;                  /* owned */
+    char *session;             /* owned; NULL: not of one session only */
+    char *folder;              /* owned; that session's; NULL: none is known */
     bool host_paths;
     bool silent; /* a lease ran out while its stream is open: nothing new until it is heard of */
     unsigned slots, used;
     int64_t heard_ms; /* its last word */
     bool hung;        /* … for so long that whoever can replace it was told */
-    struct engine_embedded_runner_ops ops;
+    struct queue_runner_ops ops;
     void *arg;
 };
 
-struct engine_embedded {
+struct queue {
     struct engine base;
     struct loop *loop;       /* borrowed */
     struct store *store;     /* borrowed */
     struct journal *journal; /* borrowed */
-    struct engine_embedded_config config;
+    struct queue_config config;
     struct item *items, **items_tail; /* owned */
     struct map by_id;                 /* execution id → struct item */
     struct map by_session; /* session id → its first open item: only that one may run */
-    struct engine_embedded_runner *runners;
-    engine_embedded_need_fn *on_need;
+    struct queue_runner *runners;
+    queue_need_fn *on_need;
     void *need_arg;
-    engine_embedded_silent_fn *on_silent;
+    queue_silent_fn *on_silent;
     void *silent_arg;
-    struct engine_embedded_dispatch dispatch; /* .offer NULL: attached runners are given work */
-    struct loop_timer *timer;                 /* the next deadline */
+    struct queue_dispatch dispatch; /* .offer NULL: attached runners are given work */
+    struct loop_timer *timer;       /* the next deadline */
     bool pumping, pump_again;
     bool draining;
     struct loop_timer *drain_timer;
@@ -72,23 +72,23 @@ struct engine_embedded {
     void *drain_arg;
 };
 
-static void pump(struct engine_embedded *e);
-static void arm(struct engine_embedded *e);
+static void pump(struct queue *e);
+static void arm(struct queue *e);
 
-static struct engine_embedded *self(struct engine *base)
+static struct queue *self(struct engine *base)
 {
-    return (struct engine_embedded *)base; /* base is the first member */
+    return (struct queue *)base; /* base is the first member */
 }
 
 /* ---- items ------------------------------------------------------------------------------------
  */
 
-static struct item *find(const struct engine_embedded *e, const char *id)
+static struct item *find(const struct queue *e, const char *id)
 {
     return map_get(&e->by_id, id);
 }
 
-static struct item *add_item(struct engine_embedded *e, const char *id, const char *session_id,
+static struct item *add_item(struct queue *e, const char *id, const char *session_id,
                              const char *folder)
 {
     struct item *it = mem_new(sizeof *it);
@@ -144,7 +144,7 @@ static void free_item(struct item *it)
 /* why: NULL when a runner ended it. Whoever hands out work may still have it on its list. */
 static void drop_item(struct item *it, const char *why)
 {
-    struct engine_embedded *e = it->engine;
+    struct queue *e = it->engine;
 
     if (e->dispatch.offer)
         e->dispatch.closed(it->id, why, e->dispatch.arg);
@@ -172,7 +172,7 @@ static void set_owned(char **field, const char *value)
 
 static void end_drain(void *arg)
 {
-    struct engine_embedded *e = arg;
+    struct queue *e = arg;
     loop_fn *done = e->drain_done;
 
     e->drain_done = NULL;
@@ -182,7 +182,7 @@ static void end_drain(void *arg)
         done(e->drain_arg);
 }
 
-static bool anything_runs(const struct engine_embedded *e)
+static bool anything_runs(const struct queue *e)
 {
     for (const struct item *it = e->items; it; it = it->next)
         if (it->runner)
@@ -190,7 +190,7 @@ static bool anything_runs(const struct engine_embedded *e)
     return false;
 }
 
-static void check_drained(struct engine_embedded *e)
+static void check_drained(struct queue *e)
 {
     if (e->drain_done && !anything_runs(e))
         loop_timer_in(e->drain_timer, 0);
@@ -198,7 +198,7 @@ static void check_drained(struct engine_embedded *e)
 
 static void drain(struct engine *base, int64_t grace_ms, loop_fn *done, void *arg)
 {
-    struct engine_embedded *e = self(base);
+    struct queue *e = self(base);
 
     e->draining = true;
     e->drain_done = done;
@@ -206,7 +206,7 @@ static void drain(struct engine *base, int64_t grace_ms, loop_fn *done, void *ar
     if (!e->drain_timer)
         e->drain_timer = loop_timer_new(e->loop, end_drain, e);
     loop_timer_in(e->drain_timer, grace_ms);
-    for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
+    for (struct queue_runner *r = e->runners; r; r = r->next)
         r->ops.drain(grace_ms, r->arg);
     check_drained(e);
 }
@@ -215,9 +215,9 @@ static void drain(struct engine *base, int64_t grace_ms, loop_fn *done, void *ar
  */
 
 struct closing {
-    struct engine_embedded *engine; /* borrowed */
-    char *id;                       /* owned */
-    engine_done_fn *done;           /* may be NULL */
+    struct queue *engine; /* borrowed */
+    char *id;             /* owned */
+    engine_done_fn *done; /* may be NULL */
     void *arg;
 };
 
@@ -244,7 +244,7 @@ static void on_closed(const struct err *err, uint64_t last_seq, void *arg)
 
 static void close_with(struct item *it, Exec__Event *const *events, size_t count)
 {
-    struct engine_embedded *e = it->engine;
+    struct queue *e = it->engine;
     struct closing *c = mem_new(sizeof *c);
 
     release_slot(it);
@@ -297,7 +297,7 @@ static void close_failed(struct item *it)
 static void on_requeued(const struct err *err, uint64_t last_seq, void *arg)
 {
     struct closing *c = arg;
-    struct engine_embedded *e = c->engine;
+    struct queue *e = c->engine;
     struct item *it = find(e, c->id);
     bool gone = err && (err->code == ERR_STATE || err->code == ERR_NOT_FOUND);
 
@@ -347,8 +347,8 @@ static void lose_claim(struct item *it)
 /* Its stream is open and it says nothing: stopped, or at a loss. Told once. */
 static void check_silence(struct item *it, int64_t now)
 {
-    struct engine_embedded_runner *r = it->runner;
-    struct engine_embedded *e = it->engine;
+    struct queue_runner *r = it->runner;
+    struct queue *e = it->engine;
 
     if (!r || r->hung || it->state == ITEM_QUEUED ||
         now - r->heard_ms < e->config.lease_ms - e->config.heartbeat_ms)
@@ -393,7 +393,7 @@ static bool is_overdue(struct item *it, int64_t now)
 
 static void on_timer(void *arg)
 {
-    struct engine_embedded *e = arg;
+    struct queue *e = arg;
     int64_t now = loop_now_ms(e->loop);
     struct item *it = e->items;
 
@@ -408,7 +408,7 @@ static void on_timer(void *arg)
     pump(e);
 }
 
-static void arm(struct engine_embedded *e)
+static void arm(struct queue *e)
 {
     int64_t first = INT64_MAX;
 
@@ -421,23 +421,23 @@ static void arm(struct engine_embedded *e)
 /* ---- assigning --------------------------------------------------------------------------------
  */
 
-static bool reaches(const struct engine_embedded_runner *r, const struct item *it)
+static bool reaches(const struct queue_runner *r, const struct item *it)
 {
     if (r->session)
         return str_eq(r->session, it->session_id);
     return r->host_paths || !it->folder;
 }
 
-static bool anyone_reaches(const struct engine_embedded *e, const struct item *it)
+static bool anyone_reaches(const struct queue *e, const struct item *it)
 {
-    for (const struct engine_embedded_runner *r = e->runners; r; r = r->next)
+    for (const struct queue_runner *r = e->runners; r; r = r->next)
         if (reaches(r, it))
             return true;
     return false;
 }
 
 /* Has it the folder of the session? */
-static bool has_folder(const struct engine_embedded_runner *r, const struct item *it)
+static bool has_folder(const struct queue_runner *r, const struct item *it)
 {
     return !it->domain || str_eq(it->domain, session_place_domain_of(r->id));
 }
@@ -455,10 +455,10 @@ static void place(struct item *it)
 /* Runners are there, and none has the folder: the run's log says what it waits for. */
 static void tell_place(struct item *it)
 {
-    const struct engine_embedded *e = it->engine;
+    const struct queue *e = it->engine;
     bool others = false;
 
-    for (const struct engine_embedded_runner *r = e->runners; r; r = r->next) {
+    for (const struct queue_runner *r = e->runners; r; r = r->next) {
         if (r->session)
             continue;
         if (has_folder(r, it))
@@ -471,18 +471,18 @@ static void tell_place(struct item *it)
     session_place_tell(e->journal, it->id, it->domain);
 }
 
-static struct engine_embedded_runner *free_runner(struct engine_embedded *e, const struct item *it)
+static struct queue_runner *free_runner(struct queue *e, const struct item *it)
 {
-    struct engine_embedded_runner *best = NULL;
+    struct queue_runner *best = NULL;
 
-    for (struct engine_embedded_runner *r = e->runners; r; r = r->next)
+    for (struct queue_runner *r = e->runners; r; r = r->next)
         if (reaches(r, it) && has_folder(r, it) && r->used < r->slots && !r->silent &&
             (!best || r->slots - r->used > best->slots - best->used))
             best = r;
     return best;
 }
 
-static void give(struct item *it, struct engine_embedded_runner *r)
+static void give(struct item *it, struct queue_runner *r)
 {
     it->state = ITEM_ASSIGNED;
     it->warned = false;
@@ -491,9 +491,9 @@ static void give(struct item *it, struct engine_embedded_runner *r)
     set_owned(&it->runner_id, r->id);
 }
 
-static void assign(struct item *it, struct engine_embedded_runner *r)
+static void assign(struct item *it, struct queue_runner *r)
 {
-    struct engine_embedded *e = it->engine;
+    struct queue *e = it->engine;
 
     give(it, r);
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
@@ -503,8 +503,8 @@ static void assign(struct item *it, struct engine_embedded_runner *r)
 
 static void hand_out(struct item *it)
 {
-    struct engine_embedded *e = it->engine;
-    struct engine_embedded_runner *r;
+    struct queue *e = it->engine;
+    struct queue_runner *r;
 
     if (!it->placed)
         place(it);
@@ -527,11 +527,11 @@ static bool is_free(const struct item *it)
     return (it->state == ITEM_QUEUED || it->state == ITEM_OFFERED) && it->deadline == INT64_MAX;
 }
 
-static void pump_once(struct engine_embedded *e)
+static void pump_once(struct queue *e)
 {
     struct item *it = e->items;
 
-    for (struct engine_embedded_runner *r = e->runners; r && e->on_need; r = r->next)
+    for (struct queue_runner *r = e->runners; r && e->on_need; r = r->next)
         if (r->session && r->folder)
             e->on_need(r->session, r->folder, e->need_arg);
     while (it) {
@@ -547,7 +547,7 @@ static void pump_once(struct engine_embedded *e)
 }
 
 /* Gives queued work to free runners. A runner's callback may come back here: then once more. */
-static void pump(struct engine_embedded *e)
+static void pump(struct queue *e)
 {
     e->pump_again = true;
     if (e->pumping)
@@ -565,7 +565,7 @@ static void pump(struct engine_embedded *e)
 
 static void submit(struct engine *base, const char *id)
 {
-    struct engine_embedded *e = self(base);
+    struct queue *e = self(base);
     struct journal_head head;
     struct err err;
 
@@ -583,7 +583,7 @@ static void submit(struct engine *base, const char *id)
 
 static void forget(struct engine *base, const char *id)
 {
-    struct engine_embedded *e = self(base);
+    struct queue *e = self(base);
     struct item *it = find(e, id);
 
     if (!it)
@@ -596,12 +596,12 @@ static void forget(struct engine *base, const char *id)
 
 static void ended(struct engine *base, const char *id)
 {
-    engine_embedded_progress(self(base), id, false, true);
+    queue_progress(self(base), id, false, true);
 }
 
 struct cancelling {
-    struct engine_embedded *engine; /* borrowed */
-    char *id, *by, *reason;         /* owned */
+    struct queue *engine;   /* borrowed */
+    char *id, *by, *reason; /* owned */
     engine_done_fn *done;
     void *arg;
 };
@@ -664,16 +664,16 @@ static const struct engine_ops ops = {.name = "embedded",
 
 /* ---- runners --------------------------------------------------------------------------------- */
 
-static struct engine_embedded_runner *find_runner(const struct engine_embedded *e, const char *id)
+static struct queue_runner *find_runner(const struct queue *e, const char *id)
 {
-    struct engine_embedded_runner *r = e->runners;
+    struct queue_runner *r = e->runners;
 
     while (r && !str_eq(r->id, id))
         r = r->next;
     return r;
 }
 
-static void free_runner_of(struct engine_embedded_runner *r)
+static void free_runner_of(struct queue_runner *r)
 {
     free(r->id);
     free(r->session);
@@ -682,8 +682,7 @@ static void free_runner_of(struct engine_embedded_runner *r)
 }
 
 /* Does this claim still stand? Then it is the runner's again. */
-static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
-                    const struct engine_embedded_held *held)
+static bool readopt(struct queue *e, struct queue_runner *r, const struct queue_held *held)
 {
     struct item *it = find(e, held->execution_id);
 
@@ -701,17 +700,15 @@ static bool readopt(struct engine_embedded *e, struct engine_embedded_runner *r,
     return true;
 }
 
-struct engine_embedded_runner *
-engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigned slots,
-                       const struct engine_embedded_reach *reach,
-                       const struct engine_embedded_held *held, size_t held_count,
-                       const struct engine_embedded_runner_ops *runner_ops, void *arg,
-                       void (*on_lost)(const char *execution_id, void *arg))
+struct queue_runner *queue_attach(struct queue *e, const char *runner_id, unsigned slots,
+                                  const struct queue_reach *reach, const struct queue_held *held,
+                                  size_t held_count, const struct queue_runner_ops *runner_ops,
+                                  void *arg, void (*on_lost)(const char *execution_id, void *arg))
 {
-    struct engine_embedded_runner *r = find_runner(e, runner_id);
+    struct queue_runner *r = find_runner(e, runner_id);
 
     if (r) /* its old stream has not been seen to close yet */
-        engine_embedded_detach(r);
+        queue_detach(r);
     r = mem_new(sizeof *r);
     r->engine = e;
     r->id = mem_str(runner_id);
@@ -734,7 +731,7 @@ engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigne
     return r;
 }
 
-void engine_embedded_open(struct engine_embedded_runner *r, unsigned slots)
+void queue_open(struct queue_runner *r, unsigned slots)
 {
     r->slots = slots;
     if (r->engine->draining)
@@ -742,9 +739,9 @@ void engine_embedded_open(struct engine_embedded_runner *r, unsigned slots)
     pump(r->engine);
 }
 
-void engine_embedded_detach(struct engine_embedded_runner *r)
+void queue_detach(struct queue_runner *r)
 {
-    struct engine_embedded *e = r->engine;
+    struct queue *e = r->engine;
     int64_t until = loop_now_ms(e->loop) + e->config.reattach_ms;
 
     for (struct item *it = e->items; it; it = it->next)
@@ -753,7 +750,7 @@ void engine_embedded_detach(struct engine_embedded_runner *r)
             if (it->deadline > until)
                 it->deadline = until;
         }
-    for (struct engine_embedded_runner **p = &e->runners; *p; p = &(*p)->next)
+    for (struct queue_runner **p = &e->runners; *p; p = &(*p)->next)
         if (*p == r) {
             *p = r->next;
             break;
@@ -764,9 +761,9 @@ void engine_embedded_detach(struct engine_embedded_runner *r)
     arm(e);
 }
 
-static void hear_of(struct engine_embedded *e, const char *runner_id)
+static void hear_of(struct queue *e, const char *runner_id)
 {
-    struct engine_embedded_runner *r = find_runner(e, runner_id);
+    struct queue_runner *r = find_runner(e, runner_id);
 
     if (!r)
         return;
@@ -778,10 +775,9 @@ static void hear_of(struct engine_embedded *e, const char *runner_id)
     pump(e);
 }
 
-void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
-                               const struct engine_embedded_held *held, size_t held_count,
-                               void (*on_lost)(const char *execution_id, void *arg),
-                               void (*on_cancel)(const char *execution_id, void *arg), void *arg)
+void queue_heartbeat(struct queue *e, const char *runner_id, const struct queue_held *held,
+                     size_t held_count, void (*on_lost)(const char *execution_id, void *arg),
+                     void (*on_cancel)(const char *execution_id, void *arg), void *arg)
 {
     int64_t now = loop_now_ms(e->loop), until = now + e->config.lease_ms;
 
@@ -801,11 +797,10 @@ void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
     arm(e);
 }
 
-void engine_embedded_release(struct engine_embedded *e, const char *runner_id,
-                             const struct engine_embedded_held *held, bool draining,
-                             engine_done_fn *done, void *arg)
+void queue_release(struct queue *e, const char *runner_id, const struct queue_held *held,
+                   bool draining, engine_done_fn *done, void *arg)
 {
-    struct engine_embedded_runner *r = find_runner(e, runner_id);
+    struct queue_runner *r = find_runner(e, runner_id);
     struct item *it = find(e, held->execution_id);
     struct err err;
 
@@ -830,10 +825,9 @@ void engine_embedded_release(struct engine_embedded *e, const char *runner_id,
 }
 
 /* With a dispatch runners say themselves what they were given: what has no runner is theirs. */
-static enum err_code take(struct engine_embedded *e, struct item *it, const char *runner_id,
-                          struct err *err)
+static enum err_code take(struct queue *e, struct item *it, const char *runner_id, struct err *err)
 {
-    struct engine_embedded_runner *r = find_runner(e, runner_id);
+    struct queue_runner *r = find_runner(e, runner_id);
 
     if (!r)
         return err_set(err, ERR_UNAVAILABLE, "runner '%.80s' is not attached", runner_id);
@@ -858,8 +852,8 @@ static enum err_code take(struct engine_embedded *e, struct item *it, const char
     return ERR_OK;
 }
 
-enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *runner_id,
-                                        const char *execution_id, struct err *err)
+enum err_code queue_may_claim(struct queue *e, const char *runner_id, const char *execution_id,
+                              struct err *err)
 {
     struct item *it;
     struct journal_head head;
@@ -883,7 +877,7 @@ enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *r
     return ERR_OK;
 }
 
-void engine_embedded_claimed(struct engine_embedded *e, const char *execution_id, uint64_t epoch)
+void queue_claimed(struct queue *e, const char *execution_id, uint64_t epoch)
 {
     struct item *it = find(e, execution_id);
 
@@ -898,7 +892,7 @@ void engine_embedded_claimed(struct engine_embedded *e, const char *execution_id
     arm(e);
 }
 
-void engine_embedded_unclaimed(struct engine_embedded *e, const char *execution_id)
+void queue_unclaimed(struct queue *e, const char *execution_id)
 {
     struct item *it = find(e, execution_id);
 
@@ -911,16 +905,14 @@ void engine_embedded_unclaimed(struct engine_embedded *e, const char *execution_
     arm(e);
 }
 
-bool engine_embedded_is_current(const struct engine_embedded *e, const char *execution_id,
-                                uint64_t epoch)
+bool queue_is_current(const struct queue *e, const char *execution_id, uint64_t epoch)
 {
     const struct item *it = find(e, execution_id);
 
     return it && it->state == ITEM_CLAIMED && it->epoch == epoch;
 }
 
-void engine_embedded_progress(struct engine_embedded *e, const char *execution_id, bool step,
-                              bool ended)
+void queue_progress(struct queue *e, const char *execution_id, bool step, bool ended)
 {
     struct item *it = find(e, execution_id);
 
@@ -937,22 +929,22 @@ void engine_embedded_progress(struct engine_embedded *e, const char *execution_i
     pump(e);
 }
 
-void engine_embedded_on_silent(struct engine_embedded *e, engine_embedded_silent_fn *fn, void *arg)
+void queue_on_silent(struct queue *e, queue_silent_fn *fn, void *arg)
 {
     e->on_silent = fn;
     e->silent_arg = arg;
 }
 
-unsigned engine_embedded_runners(const struct engine_embedded *e, const char *session)
+unsigned queue_runners(const struct queue *e, const char *session)
 {
     unsigned n = 0;
 
-    for (const struct engine_embedded_runner *r = e->runners; r; r = r->next)
+    for (const struct queue_runner *r = e->runners; r; r = r->next)
         n += session ? str_eq(r->session, session) : !r->session;
     return n;
 }
 
-bool engine_embedded_busy(const struct engine_embedded *e, const char *session_id)
+bool queue_busy(const struct queue *e, const char *session_id)
 {
     for (const struct item *it = e->items; it; it = it->next)
         if (str_eq(it->session_id, session_id))
@@ -960,27 +952,26 @@ bool engine_embedded_busy(const struct engine_embedded *e, const char *session_i
     return false;
 }
 
-void engine_embedded_set_dispatch(struct engine_embedded *e,
-                                  const struct engine_embedded_dispatch *d)
+void queue_set_dispatch(struct queue *e, const struct queue_dispatch *d)
 {
     e->dispatch = *d;
     pump(e);
 }
 
-void engine_embedded_on_need(struct engine_embedded *e, engine_embedded_need_fn *fn, void *arg)
+void queue_on_need(struct queue *e, queue_need_fn *fn, void *arg)
 {
     e->on_need = fn;
     e->need_arg = arg;
     pump(e);
 }
 
-unsigned engine_embedded_used(const struct engine_embedded_runner *r, bool *ret_silent)
+unsigned queue_used(const struct queue_runner *r, bool *ret_silent)
 {
     *ret_silent = r->silent;
     return r->used;
 }
 
-unsigned engine_embedded_running(const struct engine_embedded *e)
+unsigned queue_running(const struct queue *e)
 {
     unsigned n = 0;
 
@@ -994,7 +985,7 @@ unsigned engine_embedded_running(const struct engine_embedded *e)
 
 static void load(const struct journal_open *x, void *arg)
 {
-    struct engine_embedded *e = arg;
+    struct queue *e = arg;
     struct item *it = add_item(e, x->id, x->session_id, x->folder);
 
     it->epoch = x->epoch;
@@ -1010,11 +1001,10 @@ static void load(const struct journal_open *x, void *arg)
     }
 }
 
-enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct journal *journal,
-                                  const struct engine_embedded_config *config,
-                                  struct engine_embedded **ret, struct err *err)
+enum err_code queue_new(struct loop *loop, struct store *store, struct journal *journal,
+                        const struct queue_config *config, struct queue **ret, struct err *err)
 {
-    struct engine_embedded *e = mem_new(sizeof *e);
+    struct queue *e = mem_new(sizeof *e);
     enum err_code code;
 
     e->base.ops = &ops;
@@ -1035,7 +1025,7 @@ enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct
     e->timer = loop_timer_new(loop, on_timer, e);
     if ((code = journal_keep_order(journal, err)) ||
         (code = journal_read_open(journal, load, e, err))) {
-        engine_embedded_free(e);
+        queue_free(e);
         return code;
     }
     pump(e);
@@ -1043,12 +1033,12 @@ enum err_code engine_embedded_new(struct loop *loop, struct store *store, struct
     return ERR_OK;
 }
 
-void engine_embedded_free(struct engine_embedded *e)
+void queue_free(struct queue *e)
 {
     if (!e)
         return;
     while (e->runners) {
-        struct engine_embedded_runner *r = e->runners;
+        struct queue_runner *r = e->runners;
         e->runners = r->next;
         free_runner_of(r);
     }
@@ -1064,12 +1054,12 @@ void engine_embedded_free(struct engine_embedded *e)
     free(e);
 }
 
-struct engine *engine_embedded_engine(struct engine_embedded *e)
+struct engine *queue_engine(struct queue *e)
 {
     return &e->base;
 }
 
-const struct engine_embedded_config *engine_embedded_config(const struct engine_embedded *e)
+const struct queue_config *queue_config(const struct queue *e)
 {
     return &e->config;
 }

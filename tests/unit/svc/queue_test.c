@@ -1,6 +1,6 @@
 /* The embedded engine with leases of some milliseconds: who gets what, and what becomes of a run
  * whose runner goes. Nothing is timed: each test waits for what must come. */
-#include "svc/engine-embedded.h"
+#include "svc/queue.h"
 
 #include "base/ulid.h"
 #include "world.h"
@@ -11,14 +11,14 @@ enum { RUNS = 8, LEASE_MS = 60, REATTACH_MS = 25, LOST_MAX = 3 };
 struct runner {
     struct bench *bench;
     const char *id;
-    struct engine_embedded_runner *handle;
+    struct queue_runner *handle;
     char got[RUNS][16];
     unsigned got_count, lost, cancels, drains;
 };
 
 struct bench {
     struct world w;
-    struct engine_embedded *e;
+    struct queue *e;
     struct runner a, b;
     const unsigned *until; /* the loop is left when this … */
     unsigned at_least;     /* … is this */
@@ -95,32 +95,31 @@ static void settle(struct bench *b)
 
 static void attach(struct bench *b, struct runner *r, const char *id, unsigned slots)
 {
-    static const struct engine_embedded_runner_ops ops = {on_assign, on_cancel, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_drain};
 
     r->bench = b;
     r->id = id;
-    r->handle = engine_embedded_attach(b->e, id, slots, NULL, NULL, 0, &ops, r, on_lost);
+    r->handle = queue_attach(b->e, id, slots, NULL, NULL, 0, &ops, r, on_lost);
 }
 
 static void detach(struct runner *r)
 {
-    engine_embedded_detach(r->handle);
+    queue_detach(r->handle);
     r->handle = NULL;
 }
 
 static int open_bench(void **state)
 {
-    static const struct engine_embedded_config config = {.lease_ms = LEASE_MS,
-                                                         .heartbeat_ms = LEASE_MS / 3,
-                                                         .reattach_ms = REATTACH_MS,
-                                                         .lost_max = LOST_MAX};
+    static const struct queue_config config = {.lease_ms = LEASE_MS,
+                                               .heartbeat_ms = LEASE_MS / 3,
+                                               .reattach_ms = REATTACH_MS,
+                                               .lost_max = LOST_MAX};
     struct bench *b = mem_new(sizeof *b);
 
     (void)str_format(b->w.dir, sizeof b->w.dir, "/tmp/jt-XXXXXX");
     assert_non_null(mkdtemp(b->w.dir));
     world_open(&b->w);
-    assert_int_equal(engine_embedded_new(b->w.loop, b->w.store, b->w.journal, &config, &b->e, NULL),
-                     ERR_OK);
+    assert_int_equal(queue_new(b->w.loop, b->w.store, b->w.journal, &config, &b->e, NULL), ERR_OK);
     *state = b;
     return 0;
 }
@@ -134,7 +133,7 @@ static int close_bench(void **state)
     if (b->b.handle)
         detach(&b->b);
     settle(b); /* what a store still has in hand when it goes is nobody's to free */
-    engine_embedded_free(b->e);
+    queue_free(b->e);
     world_remove(&b->w);
     free(b);
     return 0;
@@ -158,7 +157,7 @@ static enum err_code make_job(sqlite3 *db, void *arg, struct err *err)
 static void submit(struct bench *b, const char *id, const char *session)
 {
     const struct made m = {id, session};
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
 
     assert_int_equal(do_job(&b->w, make_job, (const char *)&m), ERR_OK);
     e->ops->submit(e, id);
@@ -186,9 +185,9 @@ static uint64_t claim(struct bench *b, const struct runner *r, const char *id)
 {
     struct claim c = {.id = id, .runner = r->id};
 
-    assert_int_equal(engine_embedded_may_claim(b->e, r->id, id, NULL), ERR_OK);
+    assert_int_equal(queue_may_claim(b->e, r->id, id, NULL), ERR_OK);
     assert_int_equal(do_job(&b->w, claim_of, (const char *)&c), ERR_OK);
-    engine_embedded_claimed(b->e, id, c.epoch);
+    queue_claimed(b->e, id, c.epoch);
     return c.epoch;
 }
 
@@ -257,7 +256,7 @@ static void nothing_is_given_before_a_runner_is_open(void **state)
     attach(b, &b->a, "A", 0);
     settle(b);
     assert_int_equal(b->a.got_count, 0);
-    engine_embedded_open(b->a.handle, 1);
+    queue_open(b->a.handle, 1);
     wait_until(b, &b->a.got_count, 1);
 }
 
@@ -274,7 +273,7 @@ static void two_runs_of_one_session_never_run_at_once(void **state)
     assert_int_equal(b->a.got_count, 2);
     assert_string_equal(b->a.got[1], "r3"); /* it did not wait behind r2 */
     (void)claim(b, &b->a, "r1");
-    engine_embedded_progress(b->e, "r1", true, true);
+    queue_progress(b->e, "r1", true, true);
     wait_until(b, &b->a.got_count, 3);
     assert_string_equal(b->a.got[2], "r2");
 }
@@ -293,11 +292,11 @@ static void a_run_that_loses_its_runner_keeps_its_place_in_the_session(void **st
     attach(b, &b->b, "B", 4); /* waits with free slots for what A has lost */
     wait_until(b, &b->b.got_count, 1);
     assert_string_equal(b->b.got[0], "r1");
-    engine_embedded_unclaimed(b->e, "r1");
+    queue_unclaimed(b->e, "r1");
     wait_until(b, &b->b.got_count, 2);
     assert_string_equal(b->b.got[1], "r1");
     (void)claim(b, &b->b, "r1");
-    engine_embedded_progress(b->e, "r1", true, true);
+    queue_progress(b->e, "r1", true, true);
     wait_until(b, &b->b.got_count, 3);
     assert_string_equal(b->b.got[2], "r2");
 }
@@ -309,9 +308,9 @@ static void only_the_runner_that_was_given_a_run_may_claim_it(void **state)
     attach(b, &b->a, "A", 1);
     submit(b, "r1", "s1");
     wait_until(b, &b->a.got_count, 1);
-    assert_int_equal(engine_embedded_may_claim(b->e, "B", "r1", NULL), ERR_CONFLICT);
-    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_OK);
-    assert_int_equal(engine_embedded_may_claim(b->e, "A", "nobody", NULL), ERR_NOT_FOUND);
+    assert_int_equal(queue_may_claim(b->e, "B", "r1", NULL), ERR_CONFLICT);
+    assert_int_equal(queue_may_claim(b->e, "A", "r1", NULL), ERR_OK);
+    assert_int_equal(queue_may_claim(b->e, "A", "nobody", NULL), ERR_NOT_FOUND);
 }
 
 /* ---- where folders lie --------------------------------------------------------------------- */
@@ -324,7 +323,7 @@ static void a_session_stays_where_its_folder_is(void **state)
     submit(b, "r1", "s1");
     wait_until(b, &b->a.got_count, 1);
     (void)claim(b, &b->a, "r1");
-    engine_embedded_progress(b->e, "r1", true, true);
+    queue_progress(b->e, "r1", true, true);
     attach(b, &b->b, "B@south", 4);
     detach(&b->a);
     submit(b, "r2", "s1");
@@ -370,8 +369,8 @@ static void a_run_whose_runner_is_gone_goes_to_another(void **state)
     attach(b, &b->b, "B", 1);
     wait_until(b, &b->b.got_count, 1);
     assert_int_equal(claim(b, &b->b, "r1"), first + 1);
-    assert_true(engine_embedded_is_current(b->e, "r1", first + 1));
-    assert_false(engine_embedded_is_current(b->e, "r1", first));
+    assert_true(queue_is_current(b->e, "r1", first + 1));
+    assert_false(queue_is_current(b->e, "r1", first));
 }
 
 static void a_runner_that_is_silent_loses_its_lease(void **state)
@@ -381,14 +380,14 @@ static void a_runner_that_is_silent_loses_its_lease(void **state)
     let_a_run_r1(b);
     attach(b, &b->b, "B", 1); /* A is still attached and says nothing */
     wait_until(b, &b->b.got_count, 1);
-    const struct engine_embedded_held held = {"r1", 1};
+    const struct queue_held held = {"r1", 1};
     bool silent;
-    (void)engine_embedded_used(b->a.handle, &silent);
+    (void)queue_used(b->a.handle, &silent);
     assert_true(silent);
     submit(b, "r2", "s2");
     settle(b);
     assert_int_equal(b->a.got_count, 1); /* nothing new for who may be cut off */
-    engine_embedded_heartbeat(b->e, "A", &held, 1, on_lost, on_told_cancel, &b->a);
+    queue_heartbeat(b->e, "A", &held, 1, on_lost, on_told_cancel, &b->a);
     assert_int_equal(b->a.lost, 1); /* and is told when it wakes up */
     wait_until(b, &b->a.got_count, 2);
 }
@@ -401,9 +400,9 @@ static void quit(void *arg)
 static void beat(void *arg)
 {
     struct runner *r = arg;
-    const struct engine_embedded_held held = {"r1", 1};
+    const struct queue_held held = {"r1", 1};
 
-    engine_embedded_heartbeat(r->bench->e, r->id, &held, 1, on_lost, on_told_cancel, r);
+    queue_heartbeat(r->bench->e, r->id, &held, 1, on_lost, on_told_cancel, r);
 }
 
 static void heartbeats_keep_a_lease(void **state)
@@ -427,32 +426,32 @@ static void heartbeats_keep_a_lease(void **state)
 
 static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 {
-    static const struct engine_embedded_runner_ops ops = {on_assign, on_cancel, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_drain};
     struct bench *b = *state;
-    const struct engine_embedded_held held = {"r1", 1};
+    const struct queue_held held = {"r1", 1};
 
     let_a_run_r1(b);
     detach(&b->a);
-    b->a.handle = engine_embedded_attach(b->e, "A", 1, NULL, &held, 1, &ops, &b->a, on_lost);
+    b->a.handle = queue_attach(b->e, "A", 1, NULL, &held, 1, &ops, &b->a, on_lost);
     attach(b, &b->b, "B", 1);
     settle(b);
     assert_int_equal(b->a.lost, 0);
-    assert_true(engine_embedded_is_current(b->e, "r1", 1));
+    assert_true(queue_is_current(b->e, "r1", 1));
     assert_int_equal(b->b.got_count, 0);
 }
 
 static void a_runner_that_comes_back_too_late_is_told_what_it_lost(void **state)
 {
-    static const struct engine_embedded_runner_ops ops = {on_assign, on_cancel, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_drain};
     struct bench *b = *state;
-    const struct engine_embedded_held held = {"r1", 1};
+    const struct queue_held held = {"r1", 1};
 
     let_a_run_r1(b);
     detach(&b->a);
     attach(b, &b->b, "B", 1);
     wait_until(b, &b->b.got_count, 1);
     (void)claim(b, &b->b, "r1");
-    b->a.handle = engine_embedded_attach(b->e, "A", 1, NULL, &held, 1, &ops, &b->a, on_lost);
+    b->a.handle = queue_attach(b->e, "A", 1, NULL, &held, 1, &ops, &b->a, on_lost);
     assert_int_equal(b->a.lost, 1);
 }
 
@@ -511,7 +510,7 @@ static void a_completed_step_forgives_lost_runners(void **state)
                        &x);
         loop_run(b->w.loop);
         assert_int_equal(x.code, ERR_OK);
-        engine_embedded_progress(b->e, "r1", true, false);
+        queue_progress(b->e, "r1", true, false);
         detach(&b->a);
     }
     assert_int_equal(state_of(b, "r1"), JOURNAL_CLAIMED);
@@ -521,7 +520,7 @@ static void a_completed_step_forgives_lost_runners(void **state)
 
 static enum err_code cancel(struct bench *b, const char *id)
 {
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
     struct waiting x = {.loop = b->w.loop};
 
     e->ops->cancel(e, id, "person", "enough", on_job, &x);
@@ -573,7 +572,7 @@ static void on_drained(void *arg)
 static void a_drain_tells_runners_gives_nothing_more_and_waits_for_them(void **state)
 {
     struct bench *b = *state;
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
 
     attach(b, &b->a, "A", 4);
     submit(b, "r1", "s1");
@@ -585,7 +584,7 @@ static void a_drain_tells_runners_gives_nothing_more_and_waits_for_them(void **s
     assert_int_equal(b->a.drains, 1);
     assert_int_equal(b->a.got_count, 1);
     assert_false(b->drained);
-    engine_embedded_progress(b->e, "r1", true, true);
+    queue_progress(b->e, "r1", true, true);
     loop_run(b->w.loop);
     assert_true(b->drained);
 }
@@ -593,7 +592,7 @@ static void a_drain_tells_runners_gives_nothing_more_and_waits_for_them(void **s
 static void a_drain_does_not_wait_longer_than_its_grace(void **state)
 {
     struct bench *b = *state;
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
 
     let_a_run_r1(b);
     e->ops->drain(e, 20, on_drained, b);
@@ -607,9 +606,8 @@ static void the_queue_outlives_the_engine(void **state)
 
     submit(b, "r1", "s1");
     submit(b, "r2", "s2");
-    engine_embedded_free(b->e);
-    assert_int_equal(engine_embedded_new(b->w.loop, b->w.store, b->w.journal, NULL, &b->e, NULL),
-                     ERR_OK);
+    queue_free(b->e);
+    assert_int_equal(queue_new(b->w.loop, b->w.store, b->w.journal, NULL, &b->e, NULL), ERR_OK);
     attach(b, &b->a, "A", 4);
     wait_until(b, &b->a.got_count, 2);
     assert_string_equal(b->a.got[0], "r1"); /* in its order */
@@ -623,9 +621,8 @@ static void a_new_id_comes_after_those_of_the_store_whatever_the_clock_says(void
     char id[ULID_LEN + 1], next[ULID_LEN + 1];
 
     submit(b, newest, "s1");
-    engine_embedded_free(b->e);
-    assert_int_equal(engine_embedded_new(b->w.loop, b->w.store, b->w.journal, NULL, &b->e, NULL),
-                     ERR_OK);
+    queue_free(b->e);
+    assert_int_equal(queue_new(b->w.loop, b->w.store, b->w.journal, NULL, &b->e, NULL), ERR_OK);
     ulid_make(1000, id);
     ulid_make(1000, next);
     assert_true(strcmp(id, newest + 4) > 0 && strcmp(next, id) > 0);
@@ -642,10 +639,10 @@ static void note_done(const struct err *err, void *arg)
 static enum err_code release(struct bench *b, const struct runner *r, const char *id,
                              uint64_t epoch, bool draining)
 {
-    const struct engine_embedded_held held = {id, epoch};
+    const struct queue_held held = {id, epoch};
     enum err_code code = ERR_INTERNAL;
 
-    engine_embedded_release(b->e, r->id, &held, draining, note_done, &code);
+    queue_release(b->e, r->id, &held, draining, note_done, &code);
     settle(b);
     return code;
 }
@@ -673,13 +670,13 @@ static void only_the_claim_that_stands_is_given_back(void **state)
     assert_int_equal(release(b, &b->b, "r1", 1, false), ERR_CONFLICT);
     assert_int_equal(release(b, &b->a, "r9", 1, false), ERR_CONFLICT);
     assert_int_equal(state_of(b, "r1"), JOURNAL_CLAIMED);
-    assert_true(engine_embedded_is_current(b->e, "r1", 1));
+    assert_true(queue_is_current(b->e, "r1", 1));
 }
 
 static void a_run_to_be_cancelled_that_is_given_back_ends_cancelled(void **state)
 {
     struct bench *b = *state;
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
 
     let_a_run_r1(b);
     e->ops->cancel(e, "r1", "me", "enough", NULL, NULL);
@@ -724,8 +721,8 @@ static void on_offer_closed(const char *id, const char *why, void *arg)
 static void dispatch(struct bench *b, struct dispatch *d)
 {
     *d = (struct dispatch){.bench = b};
-    engine_embedded_set_dispatch(
-        b->e, &(struct engine_embedded_dispatch){on_offer, on_offer_cancel, on_offer_closed, d});
+    queue_set_dispatch(b->e,
+                       &(struct queue_dispatch){on_offer, on_offer_cancel, on_offer_closed, d});
 }
 
 static void what_may_run_is_offered_once_and_assigned_to_nobody(void **state)
@@ -743,9 +740,9 @@ static void what_may_run_is_offered_once_and_assigned_to_nobody(void **state)
     assert_string_equal(d.offered[0], "r1");
     assert_string_equal(d.offered[1], "r3");
     assert_int_equal(b->a.got_count, 0);
-    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r2", NULL), ERR_CONFLICT);
+    assert_int_equal(queue_may_claim(b->e, "A", "r2", NULL), ERR_CONFLICT);
     (void)claim(b, &b->a, "r1");
-    engine_embedded_progress(b->e, "r1", true, true);
+    queue_progress(b->e, "r1", true, true);
     assert_int_equal(d.offers, 3);
     assert_string_equal(d.offered[2], "r2");
     assert_string_equal(d.why[0], "-"); /* its runner has ended it */
@@ -758,14 +755,14 @@ static void any_attached_runner_may_claim_what_is_offered_and_nobody_else(void *
 
     dispatch(b, &d);
     submit(b, "r1", "s1");
-    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_UNAVAILABLE);
+    assert_int_equal(queue_may_claim(b->e, "A", "r1", NULL), ERR_UNAVAILABLE);
     attach(b, &b->a, "A", 1);
     attach(b, &b->b, "B", 1);
-    assert_int_equal(engine_embedded_may_claim(b->e, "B", "r9", NULL), ERR_NOT_FOUND);
+    assert_int_equal(queue_may_claim(b->e, "B", "r9", NULL), ERR_NOT_FOUND);
     (void)claim(b, &b->b, "r1");
-    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_CONFLICT);
+    assert_int_equal(queue_may_claim(b->e, "A", "r1", NULL), ERR_CONFLICT);
     assert_int_equal(claim(b, &b->b, "r1"), 2); /* given to it again: it has lost it, and knows */
-    engine_embedded_progress(b->e, "r1", true, true);
+    queue_progress(b->e, "r1", true, true);
     assert_int_equal(d.closes, 1);
 }
 
@@ -803,7 +800,7 @@ static void what_is_given_back_is_offered_again(void **state)
 static void a_cancel_of_what_is_offered_closes_it_and_of_what_is_held_tells_both(void **state)
 {
     struct bench *b = *state;
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
     struct dispatch d;
 
     dispatch(b, &d);
@@ -816,7 +813,7 @@ static void a_cancel_of_what_is_offered_closes_it_and_of_what_is_held_tells_both
     assert_string_equal(d.closed[0], "r1");
     assert_string_equal(d.why[0], "never mind");
     assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_CANCELLED);
-    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_STATE);
+    assert_int_equal(queue_may_claim(b->e, "A", "r1", NULL), ERR_STATE);
     (void)claim(b, &b->a, "r2");
     e->ops->cancel(e, "r2", "me", "enough", NULL, NULL);
     settle(b);
@@ -828,7 +825,7 @@ static void a_cancel_of_what_is_offered_closes_it_and_of_what_is_held_tells_both
 static void what_is_deleted_is_closed_with_words_and_the_session_goes_on(void **state)
 {
     struct bench *b = *state;
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
     struct dispatch d;
 
     dispatch(b, &d);
@@ -843,7 +840,7 @@ static void what_is_deleted_is_closed_with_words_and_the_session_goes_on(void **
 static void a_drain_offers_and_hands_out_nothing(void **state)
 {
     struct bench *b = *state;
-    struct engine *e = engine_embedded_engine(b->e);
+    struct engine *e = queue_engine(b->e);
     struct dispatch d;
 
     dispatch(b, &d);
@@ -853,7 +850,7 @@ static void a_drain_offers_and_hands_out_nothing(void **state)
     loop_run(b->w.loop);
     submit(b, "r2", "s2");
     assert_int_equal(d.offers, 1);
-    assert_int_equal(engine_embedded_may_claim(b->e, "A", "r1", NULL), ERR_UNAVAILABLE);
+    assert_int_equal(queue_may_claim(b->e, "A", "r1", NULL), ERR_UNAVAILABLE);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_bench, close_bench)

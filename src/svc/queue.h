@@ -1,4 +1,5 @@
-/* engine-embedded.h — the default engine: a queue in the store, runners that attach.
+/* queue.h — the executions that have not ended, and who runs them. The default engine: a queue in
+ * the store, runners that attach. With a dispatch (below) another system hands out the work.
  *
  *   queued ──assign──▶ assigned ──claim (epoch + 1)──▶ claimed ──terminal event──▶ gone
  *      ▲                  │ no claim in time              │ lease lost, runner gone
@@ -15,8 +16,8 @@
  *   is told and writes cancel_requested and cancelled itself, in sequence; if none does, or the
  *   runner dies over it, the engine writes them. So a cancel is never lost and never races an
  * append. Times are monotonic milliseconds of the loop. Threads: the loop's. */
-#ifndef SVC_ENGINE_EMBEDDED_H
-#define SVC_ENGINE_EMBEDDED_H
+#ifndef SVC_QUEUE_H
+#define SVC_QUEUE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,10 +28,10 @@
 #include "svc/engine.h"
 #include "svc/journal.h"
 
-struct engine_embedded;
-struct engine_embedded_runner;
+struct queue;
+struct queue_runner;
 
-struct engine_embedded_config {
+struct queue_config {
     int64_t lease_ms;     /* 0: 15 s */
     int64_t heartbeat_ms; /* 0: 5 s; what runners are told */
     int64_t reattach_ms;  /* 0: 2 s */
@@ -38,20 +39,19 @@ struct engine_embedded_config {
 };
 
 /* Reads the queue from the store. */
-MUST_CHECK enum err_code engine_embedded_new(struct loop *loop, struct store *store,
-                                             struct journal *journal,
-                                             const struct engine_embedded_config *config,
-                                             struct engine_embedded **ret, struct err *err);
-void engine_embedded_free(struct engine_embedded *e);
-struct engine *engine_embedded_engine(struct engine_embedded *e);
-const struct engine_embedded_config *engine_embedded_config(const struct engine_embedded *e);
+MUST_CHECK enum err_code queue_new(struct loop *loop, struct store *store, struct journal *journal,
+                                   const struct queue_config *config, struct queue **ret,
+                                   struct err *err);
+void queue_free(struct queue *e);
+struct engine *queue_engine(struct queue *e);
+const struct queue_config *queue_config(const struct queue *e);
 
 /* ---- who hands out work ----
  * Without a dispatch queued work is assigned to attached runners with a free slot. With one, it is
  * another system's task queue that runners are given work by; order, leases, epochs and cancels
  * stay here, and runners claim what they were given. */
 
-struct engine_embedded_dispatch {
+struct queue_dispatch {
     /* It may run now: it is the first open execution of its session. Said again after a lost lease
      * and after a restart, so offering twice must be offering once. */
     void (*offer)(const char *execution_id, const char *session_id, bool own_folder, void *arg);
@@ -62,14 +62,13 @@ struct engine_embedded_dispatch {
     void (*closed)(const char *execution_id, const char *why, void *arg);
     void *arg;
 };
-void engine_embedded_set_dispatch(struct engine_embedded *e,
-                                  const struct engine_embedded_dispatch *d);
+void queue_set_dispatch(struct queue *e, const struct queue_dispatch *d);
 
 /* ---- runners ----
  * An execution of a session that has a folder of its own is assigned to a runner that can reach
  * it: that session's own runner, or one that reaches this machine's folders. */
 
-struct engine_embedded_reach {
+struct queue_reach {
     const char *session; /* NULL or "": all that have no folder of their own; else only this one */
     bool host_paths;     /* and those that have, too */
 };
@@ -77,73 +76,67 @@ struct engine_embedded_reach {
 /* A session needs a runner of its own: for queued work that no attached runner can reach, or
  * because there is one already, that an earlier server may have started. Called again and again
  * while that is so; what is needed may be started from in there, but not attached. */
-typedef void engine_embedded_need_fn(const char *session_id, const char *folder, void *arg);
-void engine_embedded_on_need(struct engine_embedded *e, engine_embedded_need_fn *fn, void *arg);
+typedef void queue_need_fn(const char *session_id, const char *folder, void *arg);
+void queue_on_need(struct queue *e, queue_need_fn *fn, void *arg);
 
-struct engine_embedded_held {
+struct queue_held {
     const char *execution_id;
     uint64_t epoch;
 };
 
-struct engine_embedded_runner_ops {
+struct queue_runner_ops {
     void (*assign)(const char *execution_id, void *arg);
     void (*cancel)(const char *execution_id, const char *reason, void *arg);
     void (*drain)(int64_t grace_ms, void *arg);
 };
 
 /* on_lost is called before the return for each held execution that is somebody else's by now.
- * With slots 0 nothing is assigned until engine_embedded_open: so that a welcome can go first. */
-struct engine_embedded_runner *
-engine_embedded_attach(struct engine_embedded *e, const char *runner_id, unsigned slots,
-                       const struct engine_embedded_reach *reach,
-                       const struct engine_embedded_held *held, size_t held_count,
-                       const struct engine_embedded_runner_ops *ops, void *arg,
-                       void (*on_lost)(const char *execution_id, void *arg));
-void engine_embedded_open(struct engine_embedded_runner *r, unsigned slots);
+ * With slots 0 nothing is assigned until queue_open: so that a welcome can go first. */
+struct queue_runner *queue_attach(struct queue *e, const char *runner_id, unsigned slots,
+                                  const struct queue_reach *reach, const struct queue_held *held,
+                                  size_t held_count, const struct queue_runner_ops *ops, void *arg,
+                                  void (*on_lost)(const char *execution_id, void *arg));
+void queue_open(struct queue_runner *r, unsigned slots);
 /* The stream closed. */
-void engine_embedded_detach(struct engine_embedded_runner *r);
+void queue_detach(struct queue_runner *r);
 
 /* on_cancel: a cancel that the runner may not have heard. */
-void engine_embedded_heartbeat(struct engine_embedded *e, const char *runner_id,
-                               const struct engine_embedded_held *held, size_t held_count,
-                               void (*on_lost)(const char *execution_id, void *arg),
-                               void (*on_cancel)(const char *execution_id, void *arg), void *arg);
+void queue_heartbeat(struct queue *e, const char *runner_id, const struct queue_held *held,
+                     size_t held_count, void (*on_lost)(const char *execution_id, void *arg),
+                     void (*on_cancel)(const char *execution_id, void *arg), void *arg);
 
 /* A runner is attached and has let a lease run out without a word of any kind: it is not
  * going to do any. session: as in reach, or NULL. The caller ends it. */
-typedef void engine_embedded_silent_fn(const char *session, void *arg);
-void engine_embedded_on_silent(struct engine_embedded *e, engine_embedded_silent_fn *fn, void *arg);
+typedef void queue_silent_fn(const char *session, void *arg);
+void queue_on_silent(struct queue *e, queue_silent_fn *fn, void *arg);
 
 /* The runner has parked it, and will write nothing more: another one may have it at once. done:
  * when it is queued again; ERR_CONFLICT when this claim does not stand. draining: nothing more is
  * assigned to this runner. */
-void engine_embedded_release(struct engine_embedded *e, const char *runner_id,
-                             const struct engine_embedded_held *held, bool draining,
-                             engine_done_fn *done, void *arg);
+void queue_release(struct queue *e, const char *runner_id, const struct queue_held *held,
+                   bool draining, engine_done_fn *done, void *arg);
 
 /* May this runner claim it? ERR_CONFLICT when it is not assigned to it. After the claim's commit
  * call claimed, or unclaimed when it failed. */
-MUST_CHECK enum err_code engine_embedded_may_claim(struct engine_embedded *e, const char *runner_id,
-                                                   const char *execution_id, struct err *err);
-void engine_embedded_claimed(struct engine_embedded *e, const char *execution_id, uint64_t epoch);
-void engine_embedded_unclaimed(struct engine_embedded *e, const char *execution_id);
+MUST_CHECK enum err_code queue_may_claim(struct queue *e, const char *runner_id,
+                                         const char *execution_id, struct err *err);
+void queue_claimed(struct queue *e, const char *execution_id, uint64_t epoch);
+void queue_unclaimed(struct queue *e, const char *execution_id);
 
 /* An append of this execution was committed. step: a turn or a tool was finished; ended: it held
  * the terminal event. */
-void engine_embedded_progress(struct engine_embedded *e, const char *execution_id, bool step,
-                              bool ended);
-bool engine_embedded_is_current(const struct engine_embedded *e, const char *execution_id,
-                                uint64_t epoch);
+void queue_progress(struct queue *e, const char *execution_id, bool step, bool ended);
+bool queue_is_current(const struct queue *e, const char *execution_id, uint64_t epoch);
 
 /* Has the session work that has not ended? */
-bool engine_embedded_busy(const struct engine_embedded *e, const char *session_id);
+bool queue_busy(const struct queue *e, const char *session_id);
 
 /* Executions it has now. silent: a lease of it ran out while its stream was open, as when its
  * machine is cut off: it is given nothing new until it is heard of. */
-unsigned engine_embedded_used(const struct engine_embedded_runner *r, bool *ret_silent);
+unsigned queue_used(const struct queue_runner *r, bool *ret_silent);
 
 /* Attached runners: those of all sessions (session NULL), or of one. */
-unsigned engine_embedded_runners(const struct engine_embedded *e, const char *session);
-unsigned engine_embedded_running(const struct engine_embedded *e);
+unsigned queue_runners(const struct queue *e, const char *session);
+unsigned queue_running(const struct queue *e);
 
 #endif
