@@ -20,7 +20,7 @@
 #define ELSEWHERE_MS 250 /* it may have to be offered to each runner once */
 #define HELD_MS 2000     /* another runner has it: ask again then */
 #define NEVER_MS 0       /* no other attempt would do better */
-#define LATER_MAX_MS 30000
+#define LATER_MAX_S 30
 
 struct activities {
     struct loop *loop;         /* borrowed */
@@ -148,12 +148,11 @@ static void fail(struct activities *a, ProtobufCBinaryData token, const char *ty
     answer(a, TEMPORAL_FAIL_ACTIVITY, &r.base);
 }
 
-/* Later and later: what is asked for may never come. */
+/* Later and later: what is asked for may never come. Slowly so: of two servers that share a queue
+ * by mistake each gets the other's work half of the time. */
 static int64_t later_ms(const struct task *t)
 {
-    int64_t ms = t->attempt < 5 ? (int64_t)1000 << t->attempt : LATER_MAX_MS;
-
-    return ms < LATER_MAX_MS ? ms : LATER_MAX_MS;
+    return t->attempt < LATER_MAX_S ? (int64_t)t->attempt * 1000 : (int64_t)LATER_MAX_S * 1000;
 }
 
 static void tell_refused(struct activities *a, ProtobufCBinaryData token, const struct task *t,
