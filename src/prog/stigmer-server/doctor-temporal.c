@@ -4,6 +4,7 @@
 #include "clients/temporal.h"
 #include "platform/sock.h"
 #include "prog/stigmer-server/doctor-impl.h"
+#include "prog/stigmer-server/temporal-access.h"
 #include "prog/stigmer-server/temporal-unit.h"
 
 #define ASK_MS 3000
@@ -46,11 +47,13 @@ static void on_info(const ProtobufCMessage *answer, const struct err *err, void 
 static void ask(const struct doctor *d, struct question *q)
 {
     Tsvc__GetSystemInfoRequest r = TSVC__GET_SYSTEM_INFO_REQUEST__INIT;
-    const struct temporal_options o = {
-        .address = config_get_str(&d->config, CONFIG_TEMPORAL_ADDRESS),
-        .namespace = config_get_str(&d->config, CONFIG_TEMPORAL_NAMESPACE),
-        .identity = "stigmer doctor"};
+    struct temporal_access access = {0};
+    struct temporal_options o;
 
+    if (temporal_access_open(&d->config, &access, &q->why))
+        return;
+    temporal_access_options(&d->config, &access, &o);
+    o.identity = "stigmer doctor";
     q->loop = loop_new();
     if (temporal_new(q->loop, &o, &q->temporal, &q->why) == ERR_OK) {
         temporal_call(q->temporal, TEMPORAL_GET_SYSTEM_INFO, &r.base, ASK_MS, on_info, q);
@@ -58,6 +61,7 @@ static void ask(const struct doctor *d, struct question *q)
         temporal_free(q->temporal);
     }
     loop_free(q->loop);
+    temporal_access_done(&access);
 }
 
 /* ---- checks ------------------------------------------------------------------------------ */

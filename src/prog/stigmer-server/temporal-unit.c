@@ -194,15 +194,36 @@ static enum err_code find_all(struct unit_of_temporal *u, struct err *err)
     return ERR_OK;
 }
 
+/* How often Temporal looks for tasks that it can hand on. Its own 20 a second is meant for a
+ * cluster that many share: each step of a run waits 50 ms for that. Here it is this person's alone,
+ * and it looks only when there is something. */
+#define TASKS_A_SECOND(what) "history.transferProcessor" what "=1000"
+
 static void fill_command(struct unit_of_temporal *u)
 {
     const char *namespace = config_get_str(u->config, CONFIG_TEMPORAL_NAMESPACE);
-    const char *const words[] = {u->keeper,     "--tied",        u->parent,
-                                 u->program,    "server",        "start-dev",
-                                 "--ip",        u->place.host,   "--port",
-                                 u->place.port, "--db-filename", u->paths->temporal_db,
-                                 "--namespace", namespace,       "--log-level",
-                                 "warn",        "--color",       "never"};
+    const char *const words[] = {u->keeper,
+                                 "--tied",
+                                 u->parent,
+                                 u->program,
+                                 "server",
+                                 "start-dev",
+                                 "--ip",
+                                 u->place.host,
+                                 "--port",
+                                 u->place.port,
+                                 "--db-filename",
+                                 u->paths->temporal_db,
+                                 "--namespace",
+                                 namespace,
+                                 "--log-level",
+                                 "warn",
+                                 "--color",
+                                 "never",
+                                 "--dynamic-config-value",
+                                 TASKS_A_SECOND("MaxPollRPS"),
+                                 "--dynamic-config-value",
+                                 TASKS_A_SECOND("MaxPollHostRPS")};
     size_t n = sizeof words / sizeof words[0];
 
     (void)str_format(u->parent, sizeof u->parent, "%d", (int)getpid());
