@@ -1,4 +1,5 @@
-"""Our .proto files as Python modules, generated once a process."""
+"""Our .proto files as Python modules, generated once a process. Not our part of Temporal's: its Python SDK
+brings the whole of them under the same names."""
 import atexit
 import functools
 import importlib
@@ -19,7 +20,7 @@ def generate():
     out = tempfile.mkdtemp(prefix="stigmer-pb-")
     atexit.register(shutil.rmtree, out, ignore_errors=True)
     files = sorted(str(p.relative_to(PROTO)) for p in PROTO.rglob("*.proto"))
-    own = [f for f in files if not f.startswith("grpc/")]
+    own = [f for f in files if not f.startswith(("grpc/", "temporal/"))]
     include = pathlib.Path(protoc.__file__).parent / "_proto"
     assert protoc.main(["protoc", f"-I{PROTO}", f"-I{include}", f"--python_out={out}", *own]) == 0
     sys.path.insert(0, out)
