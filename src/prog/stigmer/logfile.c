@@ -166,7 +166,7 @@ static bool fill(struct logfile *f)
     return n > 0;
 }
 
-/* The open file is at its end. True: there is another one to go on with. */
+/* The open file is at its end. True: there is another one to go on with, or it had more. */
 static bool go_on(struct logfile *f)
 {
     struct stat st;
@@ -181,6 +181,8 @@ static bool go_on(struct logfile *f)
     n = number_of(f, f->dev, f->inode);
     if (n == 0 || (n < 0 && !stat_of(f, 0, &st)))
         return false; /* nothing newer; or removed, and nothing there yet */
+    if (fstat(f->fd, &st) == 0 && st.st_size > f->at)
+        return true; /* written to after its end was read, and renamed only then */
     f->replaced |= n != 1 || f->at == 0;
     if (n < 0) {
         f->replaced = true;
