@@ -40,8 +40,8 @@ def main():
         row("`server start` → ready, process runner", f"{median_ms(starts(home, 'process')):.0f} ms",
             "original: about 3 s for its runner alone", "", "≤ 100 ms")
         server, runner = idle(home, "process")
-        row("server idle RSS", f"{server:.1f} MB", "", "", "≤ 16 MB")
-        row("runner idle RSS (launcher and worker)", f"{runner:.1f} MB", "original: 150 MB", "", "≤ 10 MB")
+        row("server idle RSS", f"{server:.1f} MB", "", "", "≤ 12 MB")
+        row("runner idle RSS (launcher and worker)", f"{runner:.1f} MB", "original: 150 MB", "", "≤ 8 MB")
 
 
 main()

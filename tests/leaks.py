@@ -3,6 +3,7 @@ kill parts of it and look what is left after a stop."""
 import os
 import pathlib
 import subprocess
+import time
 
 
 def processes(home):
@@ -17,6 +18,16 @@ def processes(home):
                 found[int(p.name)] = line.decode(errors="replace").split("\0")
         except OSError:
             pass
+    return found
+
+
+def remaining(home, within=3):
+    """Of these, what is still there after a moment: a process that was killed is gone when it is scheduled next."""
+    end = time.monotonic() + within
+    found = processes(home)
+    while found and time.monotonic() < end:
+        os.sched_yield()
+        found = processes(home)
     return found
 
 
@@ -62,7 +73,7 @@ def key_folders(home):
 
 def left(home):
     """What is left of a stopped stack, as a dict without empty entries."""
-    found = {"processes": processes(home), "containers": containers(home), "keys": key_folders(home),
+    found = {"processes": remaining(home), "containers": containers(home), "keys": key_folders(home),
              "run": {n for n in os.listdir(f"{home}/data/run") if n not in ("runner", "start.lock")},
              "sockets": set(os.listdir(f"{home}/data/run/runner"))}
     return {what: sorted(names) for what, names in found.items() if names}
