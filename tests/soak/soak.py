@@ -97,7 +97,11 @@ class Soak:
 
     def check_run(self, run):
         phase = self.settle(run)
-        x = json.loads(self.home.stigmer("inspect", run, "-o", "json").stdout)
+        r = self.home.stigmer("inspect", run, "-o", "json")
+        x = json.loads(r.stdout)
+        if "spec" not in x:
+            self.faults.append(f"{run}: {phase}, and then inspect: {r.returncode} {r.stderr} {self.home.logs()}")
+            return
         path = pathlib.Path(self.home.dir, "data/workspace", x["spec"]["sessionId"], "effects")
         effects = path.read_text().split() if path.exists() else []
         if phase != "EXECUTION_COMPLETED":
