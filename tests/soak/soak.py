@@ -98,6 +98,9 @@ class Soak:
     def check_run(self, run):
         phase = self.settle(run)
         r = self.home.stigmer("inspect", run, "-o", "json")
+        if r.returncode == 3:  # its keeper was killed, and it has followed
+            self.start()
+            r = self.home.stigmer("inspect", run, "-o", "json")
         x = json.loads(r.stdout)
         if "spec" not in x:
             self.faults.append(f"{run}: {phase}, and then inspect: {r.returncode} {r.stderr} {self.home.logs()}")
