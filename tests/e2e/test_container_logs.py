@@ -170,9 +170,9 @@ def test_logs_show_what_a_container_writes_while_no_server_listens(model, name, 
         args = ("server", "logs", "-c", "agent-runner", "--no-prefix")
         until(lambda: len(numbers(h.ok(*args, "--tail", "all"))) == 150, h.logs)
         check(h.ok(*args, "--tail", "all").replace("again\n", "") + "again\n" * 50, 150)
-        assert numbers(h.ok(*args, "--tail", "3")) == [148, 149]
+        assert numbers(h.ok(*args, "--tail", "2", "--grep", "^line")) == [148, 149]  # its own lines are among them
         assert numbers(h.ok(*args, "--tail", "60", "--grep", "^line")) == list(range(90, 150))
-        assert h.ok(*args, "--run", "aex-9").count("msg=") == 1 and h.ok(*args, "--level", "warn", "--tail", "1").count("aex-9") == 1
+        assert h.ok(*args, "--run", "aex-9").count("msg=") == 1 and h.ok(*args, "--level", "warn").count("aex-9") == 1
         assert "line 0000149" in h.ok(*args, "--since", "1m") and "line 0000149" not in h.ok(*args, "--until", "10m")
         stamped = [line for line in h.ok(*args, "-t", "--grep", "line 0000149").splitlines()]
         assert len(stamped) == 1 and stamped[0][:2] == "20" and stamped[0].endswith("Z line 0000149")

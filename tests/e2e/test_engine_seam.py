@@ -1,4 +1,5 @@
 """What both engines promise alike: the same tests over the embedded one and over Temporal's real server."""
+import contextlib
 import datetime
 import os
 import pathlib
@@ -124,7 +125,8 @@ def test_a_cancel_while_no_runner_answers_ends_the_run(stack):
         assert ends(stack, run, "cancelled")[-1]["reason"] == "never mind"
     finally:
         for p in frozen:
-            os.kill(p, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a runner that hangs is replaced
+                os.kill(p, signal.SIGCONT)
 
 
 def test_what_is_deleted_is_forgotten_and_its_session_goes_on(stack):

@@ -187,10 +187,14 @@ def cut_off(site, stacks):
         written = [[e for e in log if "seq" in e] for log in (s.events(runs[s.engine]), ends[s.engine])]
         assert written[0] == written[1] and len(kinds(written[0], "completed")) == 1  # what north did late is not in it
         until(lambda: s.attached()["north"]["slots"]["used"] == 0)
-        runs_again = [s.begin(f"sleep 1; echo again {n}") for n in range(6)]
-        logs = [s.events(r) for r in runs_again]
-        assert all(log[-1]["kind"] == "completed" for log in logs)
-        assert len({w for log in logs for w in who(log)}) == 2
+        until(lambda: len(takers(s)) == 2)  # its polls come back with their back-off
+
+
+def takers(s):
+    """Who takes six runs."""
+    logs = [s.events(r) for r in [s.begin(f"sleep 1; echo again {n}") for n in range(6)]]
+    assert all(log[-1]["kind"] == "completed" for log in logs)
+    return {w for log in logs for w in who(log)}
 
 
 def so_far(s, run, kind):

@@ -66,10 +66,11 @@ void cli_done(struct cli *cli)
 
 static void print_line(const struct cli *cli, const char *color, const char *head, const char *text)
 {
-    OWN_BUF struct buf b = {0};
+    OWN_BUF struct buf b = {0}, whole = {0};
 
+    buf_put_text(&whole, text, strlen(text)); /* it may have been cut in the middle of a letter */
     buf_printf(&b, "%s%s%s", color, head, out_color(*color, '0'));
-    out_text(&b, text, strlen(text), cli->err_is_tty);
+    out_text(&b, buf_text(&whole), whole.len, cli->err_is_tty);
     buf_putc(&b, '\n');
     (void)out_flush(STDERR_FILENO, &b);
 }
