@@ -97,6 +97,7 @@ static void set_fault(struct engine_temporal *e, const struct err *err)
 
     (void)str_format(words, sizeof words, err->hint[0] ? "%.400s (%.180s)" : "%.590s", err->msg,
                      err->hint);
+    str_cut_bad(words);
     set_trouble(e, words);
 }
 
@@ -141,6 +142,7 @@ static void tell_waiting(struct offer *o)
     if (str_starts(why, place)) /* not twice */
         why += strlen(place);
     (void)str_format(text, sizeof text, "waiting for %s%s", place, why);
+    str_cut_bad(text);
     m.text = text;
     n.kind_case = EXEC__EVENT__KIND_NOTICE;
     n.notice = &m;
@@ -214,7 +216,7 @@ static void workflow_id(const char *execution_id, char *ret, size_t size)
     (void)str_format(ret, size, TEMPORAL_WORKER_WORKFLOW "/%s", execution_id);
 }
 
-/* The first event of a log that ends one: for people the reason, for the journal how. */
+/* Of an execution that is ended here: whom to tell when that is on disk. */
 struct ending {
     struct engine_temporal *engine; /* borrowed */
     char *id;                       /* owned */

@@ -52,9 +52,13 @@ def test_a_terminal_shows_what_is_typed_again_after_an_interrupt(home):
     """On a terminal the value is asked for without echo; Ctrl-C there must not leave it so."""
     master, slave = os.openpty()
     before = termios.tcgetattr(slave)
+
+    def as_a_terminal_does():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started the tests may have it ignored
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     p = subprocess.Popen([program(), "secret", "set", "a"], stdin=slave, stdout=slave, stderr=slave,
                          env={**os.environ, "STIGMER_HOME": str(home)}, start_new_session=True,
-                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                         preexec_fn=as_a_terminal_does)
     said = b""
     while b"not shown" not in said:
         said += os.read(master, 4096)
