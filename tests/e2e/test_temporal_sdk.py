@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import protos  # noqa: E402
-from homes import Home, started, workspace_of  # noqa: E402
+from homes import Home, started, until, workspace_of  # noqa: E402
 from temporal_peer import TemporalServer  # noqa: E402
 
 event = protos.module("stigmer.execution.v1.event")
@@ -280,9 +280,11 @@ def test_a_python_worker_runs_what_the_runner_would(loop, temporal, bare):
                 assert "worker: say your name" in out
                 run = await begin(bare, "and once more")
                 assert (await (await join(client, run)).result())["phase"] == "EXECUTION_COMPLETED"
-        listed = json.loads(temporal.cli(WORKERS, "workflow", "list", "-o", "json"))
-        assert [w["status"] for w in listed if w["execution"]["workflowId"] == workflow_id(run)] == \
-            ["WORKFLOW_EXECUTION_STATUS_COMPLETED"]
+
+        def listed():
+            found = json.loads(temporal.cli(WORKERS, "workflow", "list", "-o", "json"))
+            return [w["status"] for w in found if w["execution"]["workflowId"] == workflow_id(run)]
+        until(lambda: listed() == ["WORKFLOW_EXECUTION_STATUS_COMPLETED"])  # what Temporal lists trails what it knows
     loop.run_until_complete(go())
 
 
