@@ -217,6 +217,9 @@ static void on_command(const ProtobufCMessage *msg, void *arg)
     case RUNNER__ATTACH_RESPONSE__COMMAND_CANCEL:
         s->ev.on_cancel(m->cancel->execution_id, m->cancel->reason, s->ev.arg);
         break;
+    case RUNNER__ATTACH_RESPONSE__COMMAND_INPUT:
+        s->ev.on_input(m->input, s->ev.arg);
+        break;
     case RUNNER__ATTACH_RESPONSE__COMMAND_DRAIN:
         s->ev.on_drain(m->drain->grace_ms, s->ev.arg);
         break;

@@ -168,8 +168,18 @@ static void fit(const struct agent *a, struct agent_conversation *c)
     }
 }
 
+/* What was said up to there, from event `from` on. */
+static void add_inputs(struct agent_conversation *c, const struct agent *a, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++)
+        if (a->events[i]->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED)
+            add_text(c, AGENT_USER, a->events[i]->input_received->text);
+}
+
 void agent_conversation_make(const struct agent *a, struct agent_conversation *ret)
 {
+    size_t read = 0; /* inputs before this event stand where the model read them */
+
     *ret = (struct agent_conversation){0};
     for (size_t i = 0; i < a->history_count; i++) {
         const char *message = a->history[2 * i], *answer = a->history[2 * i + 1];
@@ -180,11 +190,15 @@ void agent_conversation_make(const struct agent *a, struct agent_conversation *r
     add_text(ret, AGENT_USER,
              a->submitted && *a->submitted->message ? a->submitted->message : "(no text)");
     for (size_t i = 0; i < a->event_count; i++) {
-        if (a->events[i]->kind_case != EXEC__EVENT__KIND_TURN_FINISHED)
-            continue;
-        add_turn(ret, a->events[i]->turn_finished);
-        add_results(ret, a, i);
+        if (a->events[i]->kind_case == EXEC__EVENT__KIND_TURN_STARTED) {
+            add_inputs(ret, a, read, i);
+            read = i;
+        } else if (a->events[i]->kind_case == EXEC__EVENT__KIND_TURN_FINISHED) {
+            add_turn(ret, a->events[i]->turn_finished);
+            add_results(ret, a, i);
+        }
     }
+    add_inputs(ret, a, read, a->event_count);
     fit(a, ret);
 }
 

@@ -37,6 +37,7 @@ struct agent {
     const Exec__TurnFinished *last_turn;
     uint32_t turn, attempt, finished_turns;
     bool turn_open;                                /* turn_started without turn_finished */
+    bool unread;                                   /* an input came after the last turn_started */
     const Exec__CancelRequested *cancel_requested; /* NULL: not */
     bool over;
     int64_t tokens;

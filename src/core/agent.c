@@ -14,6 +14,7 @@
 #define REPEATS_STOP 6
 #define SQUEEZE_MAX 4
 #define CALL_ID_MAX 64
+#define INPUT_ID_MAX 200
 
 /* What a turn may put into the journal: an event and its neighbour fit one message of 4 MiB. */
 #define TURN_TEXT_MAX ((size_t)1 << 20)
@@ -174,6 +175,7 @@ static enum err_code fold(struct agent *a, const Exec__Event *e, struct err *err
                            "the last one is open",
                            e->seq);
         a->turn_open = true;
+        a->unread = false;
         a->turn = a->finished_turns + 1;
         a->attempt = e->turn_started->attempt;
         break;
@@ -185,6 +187,9 @@ static enum err_code fold(struct agent *a, const Exec__Event *e, struct err *err
         return fold_tool(a, e, err);
     case EXEC__EVENT__KIND_CANCEL_REQUESTED:
         a->cancel_requested = e->cancel_requested;
+        break;
+    case EXEC__EVENT__KIND_INPUT_RECEIVED:
+        a->unread = true;
         break;
     case EXEC__EVENT__KIND_COMPLETED:
     case EXEC__EVENT__KIND_FAILED:
@@ -309,6 +314,31 @@ static void append_notice(struct agent *a, const char *text, int64_t now_ms)
 
     n.text = clean;
     e.notice = &n;
+    append(a, &e, now_ms);
+}
+
+static bool has_input(const struct agent *a, const char *id)
+{
+    for (size_t i = 0; i < a->event_count; i++)
+        if (a->events[i]->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED &&
+            str_eq(a->events[i]->input_received->id, id))
+            return true;
+    return false;
+}
+
+static void append_input(struct agent *a, const struct agent_input *in, int64_t now_ms)
+{
+    Exec__Event e = event_of(EXEC__EVENT__KIND_INPUT_RECEIVED);
+    Exec__InputReceived i = EXEC__INPUT_RECEIVED__INIT;
+    OWN_FREE char *id = clean_text(in->id, INPUT_ID_MAX), *by = clean_text(in->by, 200);
+    OWN_FREE char *text = clean_text(in->text, AGENT_RESULT_MAX);
+
+    if (a->parked || has_input(a, id))
+        return; /* of a parked run the next runner is told */
+    i.id = id;
+    i.by = by;
+    i.text = text;
+    e.input_received = &i;
     append(a, &e, now_ms);
 }
 
@@ -493,7 +523,10 @@ static void decide_end(struct agent *a, int64_t now_ms)
     const Exec__TurnFinished *t = a->last_turn;
     char text[600];
 
-    if (is_refusal(t)) {
+    if (a->unread) {
+        if (!limit_is_reached(a, now_ms))
+            call_model(a, 1, now_ms);
+    } else if (is_refusal(t)) {
         (void)str_format(text, sizeof text, "%s/%s refused to answer (%s)%s%.300s", a->provider,
                          a->model, t->stop, agent_turn_is_empty(t) ? "" : ": ", t->text);
         append_failed(a, "refusal", text, now_ms);
@@ -812,6 +845,9 @@ void agent_step(struct agent *a, const struct agent_input *in, int64_t now_ms)
             break;
         case AGENT_CANCEL:
             append_cancelled(a, in->by, in->text, now_ms);
+            break;
+        case AGENT_INPUT:
+            append_input(a, in, now_ms);
             break;
         case AGENT_NOTICE:
             append_notice(a, in->text, now_ms);

@@ -14,7 +14,9 @@
  * Rules kept here (docs/design/0002-journal.md): every call id of a turn gets exactly one
  * tool_finished before the next turn_started; a tool runs only after its tool_started is on disk,
  * and a tool_started only follows a turn_finished; an effect that was started and not finished
- * before a resume becomes "unknown", a pure tool runs again.
+ * before a resume becomes "unknown", a pure tool runs again. What a person says on the way is read
+ * with the next call of the model, after the results of the turn it came in; while some of it is
+ * unread the run does not complete.
  *
  * Times are wall-clock milliseconds. Ownership: what an action points to is borrowed until the
  * next agent_step. Threads: none of its own. */
@@ -66,6 +68,7 @@ enum agent_input_kind {
     AGENT_TOOL,          /* a tool ended */
     AGENT_CANCEL,        /* somebody wants it to stop */
     AGENT_ACKED,         /* events up to seq are on disk */
+    AGENT_INPUT,         /* a person says something; also before AGENT_START */
     AGENT_NOTICE,        /* tell the person */
     AGENT_PARK,          /* begin nothing new; what runs may end */
     AGENT_TICK           /* time has passed */
@@ -77,9 +80,9 @@ struct agent_request {
 
 struct agent_input {
     enum agent_input_kind kind;
-    const char
-        *text; /* TURN; TOOL: what the model reads; NOTICE; MODEL_*: message; CANCEL: reason */
-    const char *stop;                  /* TURN */
+    const char *text; /* TURN; TOOL, INPUT: what the model reads; NOTICE; MODEL_*: message; CANCEL:
+                         reason */
+    const char *stop; /* TURN */
     const char *provider_state;        /* TURN; JSON or NULL */
     const struct agent_request *calls; /* TURN */
     size_t call_count;
@@ -87,7 +90,8 @@ struct agent_input {
     const char *call_id;                 /* TOOL */
     Exec__ToolFinished__Outcome outcome; /* TOOL */
     const char *class;                   /* MODEL_FAILED: Failed.class; NULL: "model" */
-    const char *by;                      /* CANCEL */
+    const char *by;                      /* CANCEL, INPUT */
+    const char *id;                      /* INPUT; the same one again is nothing new */
     uint64_t seq;                        /* ACKED */
 };
 

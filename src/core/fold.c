@@ -429,6 +429,9 @@ void fold_apply(struct fold *f, const Exec__Event *e)
     case EXEC__EVENT__KIND_TODOS_CHANGED:
         todos_changed(f, e);
         break;
+    case EXEC__EVENT__KIND_INPUT_RECEIVED:
+        add_message(f, AEXEC__MESSAGE_TYPE__MESSAGE_HUMAN, e->input_received->text, e->at_ms);
+        break;
     case EXEC__EVENT__KIND_NOTICE:
         add_message(f, AEXEC__MESSAGE_TYPE__MESSAGE_SYSTEM, e->notice->text, e->at_ms);
         break;

@@ -131,6 +131,7 @@ static enum err_code check(struct rules *r, const Exec__Event *e, struct err *er
     case EXEC__EVENT__KIND_FAILED:
     case EXEC__EVENT__KIND_CANCELLED:
     case EXEC__EVENT__KIND_NOTICE:
+    case EXEC__EVENT__KIND_INPUT_RECEIVED:
     case EXEC__EVENT__KIND_LEGACY_STATUS:
         return ERR_OK;
     case EXEC__EVENT__KIND__NOT_SET:

@@ -1,7 +1,7 @@
 /* rules.h — which event may follow which in a journal (docs/design/0002-journal.md, invariants 2,
  * 4 and 5), as a small state machine fed with the events in order.
  *
- *   submitted ─▶ (claimed | notice | todos | cancel_requested | legacy)*
+ *   submitted ─▶ (claimed | notice | todos | input | cancel_requested | legacy)*
  *   turn_started ─▶ turn_finished{calls} ─▶ per call: tool_started* tool_finished ─▶ turn_started …
  *   anything ─▶ completed | failed | cancelled ─▶ nothing
  *

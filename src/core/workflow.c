@@ -79,14 +79,6 @@ static void on_cancel_requested(struct replay *r, const Thist__HistoryEvent *e)
     r->d.cancel_by = e->workflow_execution_cancel_requested_event_attributes->identity;
 }
 
-static void on_signal(struct replay *r, const Thist__HistoryEvent *e)
-{
-    r->d.signals++;
-    if (e->attributes_case ==
-        THIST__HISTORY_EVENT__ATTRIBUTES_WORKFLOW_EXECUTION_SIGNALED_EVENT_ATTRIBUTES)
-        r->d.signal = e->workflow_execution_signaled_event_attributes->signal_name;
-}
-
 static enum err_code on_event(struct replay *r, const Thist__HistoryEvent *e, struct err *err)
 {
     switch ((int)e->event_type) {
@@ -115,15 +107,11 @@ static enum err_code on_event(struct replay *r, const Thist__HistoryEvent *e, st
         r->closed = true;
         return ERR_OK;
     case TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-        r->d.signals = 0;
-        return ERR_OK;
     case TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
     case TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_TASK_STARTED:
     case TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
     case TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_TASK_FAILED:
-        return ERR_OK;
     case TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-        on_signal(r, e);
         return ERR_OK;
     case TENUM__EVENT_TYPE__EVENT_TYPE_TIMER_STARTED:
     case TENUM__EVENT_TYPE__EVENT_TYPE_MARKER_RECORDED:
@@ -163,7 +151,7 @@ static enum workflow_step step_of(const struct replay *r)
 enum err_code workflow_decide(Thist__HistoryEvent *const *events, size_t count,
                               struct workflow_decision *ret, struct err *err)
 {
-    struct replay r = {.d = {.cancel_reason = "", .cancel_by = "", .signal = ""}};
+    struct replay r = {.d = {.cancel_reason = "", .cancel_by = ""}};
 
     for (size_t i = 0; i < count; i++) {
         enum err_code code = on_event(&r, events[i], err);
@@ -172,6 +160,8 @@ enum err_code workflow_decide(Thist__HistoryEvent *const *events, size_t count,
             return code;
         if (!r.started)
             return err_set(err, ERR_CORRUPT, "the history does not begin with the start");
+        if ((int)events[i]->event_type == TENUM__EVENT_TYPE__EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
+            r.d.heard = i + 1;
     }
     if (!r.started)
         return err_set(err, ERR_CORRUPT, "the history is empty");

@@ -11,6 +11,8 @@
  * them, so they cannot be what it waits for (a newer server may write some). Events that only a
  * command leads to which this workflow never gives mean that the history is another program's.
  *
+ * Signals change no command: what they say is for the run.
+ *
  * No I/O, no clock, no randomness. What a decision points to is borrowed from the events.
  * Source: temporal.api.history.v1 and the rules of workflow task completion. */
 #ifndef CORE_WORKFLOW_H
@@ -43,8 +45,8 @@ struct workflow_decision {
     const char *cancel_reason; /* "" when none was given */
     const char *cancel_by;     /* identity of who asked */
     unsigned unknown;          /* events of kinds that are not known here */
-    unsigned signals;          /* since the last completed task: no signal means anything here */
-    const char *signal;        /* the newest one's name; "" */
+    size_t heard; /* events before this one were there when a task was last completed: their
+                   * signals have been acted on */
 };
 
 /* ERR_CORRUPT: not a history (no start). ERR_STATE: not of this workflow: the task must be failed

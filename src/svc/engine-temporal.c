@@ -698,6 +698,14 @@ static void worker_cancel(const char *id, const char *by, const char *reason, en
     e->ops->cancel(e, id, by, reason, done, done_arg);
 }
 
+static void worker_input(const char *id, const struct inbox_input *in, engine_done_fn *done,
+                         void *done_arg, void *arg)
+{
+    struct engine *e = queue_engine(((struct engine_temporal *)arg)->queue);
+
+    e->ops->input(e, id, in, done, done_arg);
+}
+
 static json_t *worker_status(const char *id, void *arg)
 {
     struct engine_temporal *e = arg;
@@ -883,6 +891,7 @@ struct engine_temporal *engine_temporal_new(struct loop *loop, struct store *sto
                                                               .heartbeat_ms = o->heartbeat_ms},
                             &(struct temporal_worker_events){.close = worker_close,
                                                              .cancel = worker_cancel,
+                                                             .input = worker_input,
                                                              .status = worker_status,
                                                              .trouble = worker_trouble,
                                                              .arg = e});

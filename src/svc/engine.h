@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "platform/loop.h"
+#include "svc/inbox.h"
 
 struct engine;
 
@@ -20,6 +21,10 @@ struct engine_ops {
      */
     void (*cancel)(struct engine *e, const char *execution_id, const char *by, const char *reason,
                    engine_done_fn *done, void *arg);
+    /* Somebody says something to it. Done when that is on disk; a runner that has it is told then,
+     * or when it claims it. ERR_STATE: has ended. */
+    void (*input)(struct engine *e, const char *execution_id, const struct inbox_input *in,
+                  engine_done_fn *done, void *arg);
     /* Assign nothing more and let runners park what they do; done when all have, or after grace. */
     void (*drain)(struct engine *e, int64_t grace_ms, loop_fn *done, void *arg);
     /* Its log has its end, and neither a runner nor the engine wrote it: its turn is over. */

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/ulid.h"
 #include "core/rules.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
@@ -203,13 +205,22 @@ static void cancel_done(const struct err *err, void *arg)
 
 #define REASON_MAX 1000
 
+static void name_peer(const struct rpc_call *call, char *ret, size_t size)
+{
+    uid_t uid;
+
+    if (rpc_call_peer_uid(call, &uid))
+        (void)str_format(ret, size, "uid %u", (unsigned)uid);
+    else
+        (void)str_format(ret, size, "local");
+}
+
 static void cancel(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
     struct execution_api *a = arg;
     const Exec__CancelRequest *req = (const Exec__CancelRequest *)msg;
     struct cancelling *c;
     char by[32];
-    uid_t uid;
     struct err err;
 
     if (strlen(req->reason) > REASON_MAX) {
@@ -217,14 +228,65 @@ static void cancel(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
         rpc_call_fail(call, &err);
         return;
     }
-    if (rpc_call_peer_uid(call, &uid))
-        (void)str_format(by, sizeof by, "uid %u", (unsigned)uid);
-    else
-        (void)str_format(by, sizeof by, "local");
+    name_peer(call, by, sizeof by);
     c = mem_new(sizeof *c);
     c->call = call;
     rpc_call_on_closed(call, cancel_closed, c);
     a->engine->ops->cancel(a->engine, req->execution_id, by, req->reason, cancel_done, c);
+}
+
+/* ---- what people say to a run -------------------------------------------------------------------
+ */
+
+struct sending {
+    struct rpc_call *call; /* borrowed; NULL once closed */
+    char *id;              /* owned */
+};
+
+static void send_closed(void *arg)
+{
+    ((struct sending *)arg)->call = NULL;
+}
+
+static void send_done(const struct err *err, void *arg)
+{
+    struct sending *s = arg;
+    Exec__SendResponse r = EXEC__SEND_RESPONSE__INIT;
+
+    if (s->call) {
+        rpc_call_on_closed(s->call, NULL, NULL);
+        r.id = s->id;
+        if (err)
+            rpc_call_fail(s->call, err);
+        else
+            rpc_call_reply(s->call, &r.base);
+    }
+    free(s->id);
+    free(s);
+}
+
+static void say(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct execution_api *a = arg;
+    const Exec__SendRequest *req = (const Exec__SendRequest *)msg;
+    char made[ULID_LEN + 1], by[32];
+    struct inbox_input in = {.id = req->id, .by = by, .text = req->text};
+    struct sending *s;
+    struct err err;
+
+    name_peer(call, by, sizeof by);
+    ulid_make(clock_wall_ms(), made);
+    if (str_is_empty(in.id))
+        in.id = made;
+    if (inbox_check(&in, &err)) {
+        rpc_call_fail(call, &err);
+        return;
+    }
+    s = mem_new(sizeof *s);
+    s->call = call;
+    s->id = mem_str(in.id);
+    rpc_call_on_closed(call, send_closed, s);
+    a->engine->ops->input(a->engine, req->execution_id, &in, send_done, s);
 }
 
 /* ---- life --------------------------------------------------------------------------------------
@@ -262,6 +324,10 @@ void execution_api_add(struct rpc_server *s, struct execution_api *a)
          .request = &exec__cancel_request__descriptor,
          .response = &exec__cancel_response__descriptor,
          .fn = cancel},
+        {.name = "send",
+         .request = &exec__send_request__descriptor,
+         .response = &exec__send_response__descriptor,
+         .fn = say},
         {0},
     };
     static const struct rpc_service service = {"stigmer.execution.v1.ExecutionService", methods};

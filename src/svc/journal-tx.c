@@ -9,6 +9,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "core/rules.h"
+#include "svc/inbox.h"
 #include "svc/journal.h"
 
 #define BLOB_OVER (32 << 10)         /* payloads above go to the blob table (invariant 8) */
@@ -327,6 +328,8 @@ static enum err_code append_one(sqlite3 *db, const char *id, struct full_head *h
     if ((code = rules_apply(r, &placed, err)) || (code = put_row(db, id, row, err)))
         return code;
     advance(h, e, row->seq);
+    if (e->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED)
+        return inbox_tx_read(db, id, e->input_received->id, row->seq, err);
     return ERR_OK;
 }
 
@@ -500,5 +503,5 @@ enum err_code journal_tx_delete(sqlite3 *db, const char *id, struct err *err)
         if ((code = step_done(db, st, "deleting an execution", err)))
             return code;
     }
-    return ERR_OK;
+    return inbox_tx_delete(db, id, err);
 }

@@ -1,6 +1,6 @@
 /* queue-impl.h — what the files of the queue share: queue.c (items, order, handing out),
  * queue-lease.c (leases that are lost, runs that end without a runner), queue-runners.c (attached
- * runners, claims, heartbeats). For them only. */
+ * runners, claims, heartbeats), queue-input.c (what people say to runs). For them only. */
 #ifndef SVC_QUEUE_IMPL_H
 #define SVC_QUEUE_IMPL_H
 
@@ -22,6 +22,7 @@ struct item {
     char *runner_id;                 /* owned; NULL: nobody's */
     struct queue_runner *runner;     /* borrowed; NULL while its stream is closed */
     char *cancel_by, *cancel_reason; /* owned; NULL: nobody wants that */
+    bool spoken_to;                  /* it may have inputs that its journal does not have yet */
     enum item_state state;
     uint64_t epoch;
     int64_t deadline; /* of the lease, or of the claim that must follow an assignment */
@@ -94,6 +95,13 @@ void queue_on_timer(void *arg);
 void queue_close_cancelled(struct item *it);
 /* done: may be NULL. */
 void queue_again(struct item *it, const char *why, engine_done_fn *done, void *arg);
+
+/* ---- queue-input.c ---- */
+
+void queue_input(struct engine *base, const char *id, const struct inbox_input *in,
+                 engine_done_fn *done, void *arg);
+void queue_tell_inputs(struct item *it); /* to its runner; what is in its journal is no more told */
+void queue_warn_unread(const struct item *it);
 
 /* ---- queue-runners.c ---- */
 

@@ -39,6 +39,7 @@ static bool readopt(struct queue *e, struct queue_runner *r, const struct queue_
     }
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
     it->warned = false;
+    it->spoken_to = true; /* not known: looked up when it is welcomed */
     if (it->cancel_by)
         r->ops.cancel(it->id, it->cancel_reason, r->arg);
     return true;
@@ -80,6 +81,9 @@ void queue_open(struct queue_runner *r, unsigned slots)
     r->slots = slots;
     if (r->engine->draining)
         r->ops.drain(0, r->arg);
+    for (struct item *it = r->engine->items; it; it = it->next)
+        if (it->runner == r)
+            queue_tell_inputs(it);
     queue_pump(r->engine);
 }
 
@@ -137,6 +141,7 @@ void queue_heartbeat(struct queue *e, const char *runner_id, const struct queue_
         it->warned = false;
         if (it->cancel_by)
             on_cancel(it->id, arg);
+        queue_tell_inputs(it);
     }
     queue_arm(e);
 }
@@ -268,6 +273,7 @@ void queue_progress(struct queue *e, const char *execution_id, bool step, bool e
         it->lost = 0;
     if (!ended)
         return;
+    queue_warn_unread(it);
     queue_drop(it, NULL);
     queue_check_drained(e);
     queue_pump(e);

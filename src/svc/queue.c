@@ -377,6 +377,7 @@ static void cancel(struct engine *base, const char *id, const char *by, const ch
 static const struct engine_ops ops = {.name = "embedded",
                                       .submit = submit,
                                       .cancel = cancel,
+                                      .input = queue_input,
                                       .drain = drain,
                                       .ended = ended,
                                       .forget = forget};

@@ -15,7 +15,8 @@
  * - Cancel: the wish is written to the execution's row first. If a runner holds the execution it
  *   is told and writes cancel_requested and cancelled itself, in sequence; if none does, or the
  *   runner dies over it, the engine writes them. So a cancel is never lost and never races an
- * append. Times are monotonic milliseconds of the loop. Threads: the loop's. */
+ *   append. The same holds for what people say to a run (svc/inbox.h).
+ * Times are monotonic milliseconds of the loop. Threads: the loop's. */
 #ifndef SVC_QUEUE_H
 #define SVC_QUEUE_H
 
@@ -87,6 +88,7 @@ struct queue_held {
 struct queue_runner_ops {
     void (*assign)(const char *execution_id, void *arg);
     void (*cancel)(const char *execution_id, const char *reason, void *arg);
+    void (*input)(const char *execution_id, const struct inbox_input *in, void *arg);
     void (*drain)(int64_t grace_ms, void *arg);
 };
 

@@ -513,6 +513,22 @@ void run_cancel(struct run *r, const char *by, const char *reason)
     step(r, &(struct agent_input){.kind = AGENT_CANCEL, .by = by, .text = reason});
 }
 
+static void give_input(struct run *r, const Runner__Input *in)
+{
+    OWN_FREE char *clean = without_secrets(r, in->text, strlen(in->text));
+
+    agent_step(
+        r->agent,
+        &(struct agent_input){.kind = AGENT_INPUT, .id = in->id, .by = in->by, .text = clean},
+        now_of(r));
+}
+
+void run_input(struct run *r, const Runner__Input *in)
+{
+    give_input(r, in);
+    pump(r);
+}
+
 void run_park(struct run *r)
 {
     r->parking = true;
@@ -645,6 +661,8 @@ enum err_code run_new(const struct run_env *env, const Runner__ClaimResponse *cl
     *ret = r;
     log_info("run starts", "run", r->id, "session", r->session, "provider", r->provider, "model",
              r->model, "events", log_int(claim->n_journal));
+    for (size_t i = 0; i < claim->n_inputs; i++)
+        give_input(r, claim->inputs[i]);
     step(r, &(struct agent_input){.kind = AGENT_START});
     start_deadline(r);
     return ERR_OK;

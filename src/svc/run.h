@@ -42,6 +42,9 @@ void run_free(struct run *r); /* stops what is in flight; without a terminal eve
 
 void run_cancel(struct run *r, const char *by, const char *reason);
 
+/* A person says something to it; the same id again is nothing new. */
+void run_input(struct run *r, const Runner__Input *in);
+
 /* Begin nothing new; over when what runs has ended and is on disk. */
 void run_park(struct run *r);
 

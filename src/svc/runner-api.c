@@ -125,6 +125,20 @@ static void tell_cancel(const char *id, const char *reason, void *arg)
     send_command(arg, &r);
 }
 
+static void tell_input(const char *id, const struct inbox_input *in, void *arg)
+{
+    Runner__AttachResponse r = RUNNER__ATTACH_RESPONSE__INIT;
+    Runner__Input m = RUNNER__INPUT__INIT;
+
+    m.execution_id = (char *)(uintptr_t)id;
+    m.id = (char *)(uintptr_t)in->id;
+    m.by = (char *)(uintptr_t)in->by;
+    m.text = (char *)(uintptr_t)in->text;
+    r.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_INPUT;
+    r.input = &m;
+    send_command(arg, &r);
+}
+
 static void tell_drain(int64_t grace_ms, void *arg)
 {
     Runner__AttachResponse r = RUNNER__ATTACH_RESPONSE__INIT;
@@ -201,7 +215,7 @@ struct greeting {
 
 static void welcome(struct attached *t, const Runner__AttachRequest *req)
 {
-    static const struct queue_runner_ops ops = {tell_assign, tell_cancel, tell_drain};
+    static const struct queue_runner_ops ops = {tell_assign, tell_cancel, tell_input, tell_drain};
     const struct queue_config *c = queue_config(t->api->engine);
     OWN_FREE struct queue_held *held = held_of(req->held, req->n_held);
     struct rpc_call *call = t->call;

@@ -9,6 +9,7 @@
 #include "ai/stigmer/agentic/session/v1/session.pb-c.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "svc/inbox.h"
 #include "svc/own-folder.h"
 #include "svc/secret-fields.h"
 
@@ -183,6 +184,19 @@ static bool add_event(const Exec__Event *e, void *arg)
     return true;
 }
 
+static void add_input(const struct inbox_input *in, void *arg)
+{
+    Runner__ClaimResponse *r = arg;
+    Runner__Input *m = mem_new(sizeof *m);
+
+    runner__input__init(m);
+    set_text(&m->execution_id, r->execution_id);
+    set_text(&m->id, in->id);
+    set_text(&m->by, in->by);
+    set_text(&m->text, in->text);
+    list_add((void ***)&r->inputs, &r->n_inputs, m);
+}
+
 struct exchange {
     char *message, *answer; /* owned */
 };
@@ -265,6 +279,7 @@ enum err_code runner_claim_make(sqlite3 *db, struct journal *j,
 {
     Runner__ClaimResponse *r = mem_new(sizeof *r);
     struct journal_head head;
+    size_t unread;
     enum err_code code;
 
     runner__claim_response__init(r);
@@ -273,7 +288,8 @@ enum err_code runner_claim_make(sqlite3 *db, struct journal *j,
         (*head.folder && config->workspace_root &&
          (code = own_folder_link(config->workspace_root, r->workspace, head.folder, err))) ||
         (code = journal_read(j, execution_id, 1, SIZE_MAX, add_event, r, err)) ||
-        (code = put_history(db, j, r, err))) {
+        (code = put_history(db, j, r, err)) ||
+        (code = inbox_unread(db, execution_id, add_input, r, &unread, err))) {
         runner__claim_response__free_unpacked(r, NULL);
         return code;
     }

@@ -5,8 +5,10 @@
 /* execution.state: 0 queued, 1 claimed, 2 ended (enum journal_state).
  * execution.turn_seq: where the last turn_finished stands, from which the rules can be taken up.
  * execution.folder: the session's own folder; '' for one of ours below data/workspace.
- * event: either data (the event without seq, epoch and time) or hash, the key of a blob. Rows stand
- * in the order they were written, so that the events of many runs in one commit share pages. */
+ * inbox.seq: of the event that says it was read; 0: unread. Unread ones are in the order of their
+ * rows. event: either data (the event without seq, epoch and time) or hash, the key of a blob. Rows
+ * stand in the order they were written, so that the events of many runs in one commit share pages.
+ */
 static const char *const migrations[] = {
     RECORDS_SCHEMA_V1 "CREATE TABLE execution("
                       "  id TEXT PRIMARY KEY,"
@@ -35,6 +37,13 @@ static const char *const migrations[] = {
                       "CREATE INDEX event_hash ON event(hash) WHERE hash IS NOT NULL;"
                       "CREATE TABLE blob(hash BLOB PRIMARY KEY, data BLOB NOT NULL);",
     "ALTER TABLE execution ADD COLUMN folder TEXT NOT NULL DEFAULT ''",
+    "CREATE TABLE inbox("
+    "  execution_id TEXT NOT NULL,"
+    "  id TEXT NOT NULL,"
+    "  sender TEXT NOT NULL,"
+    "  text TEXT NOT NULL,"
+    "  seq INTEGER NOT NULL DEFAULT 0,"
+    "  UNIQUE(execution_id, id))",
 };
 
 const struct store_schema *schema(void)

@@ -1,5 +1,6 @@
 #include "svc/temporal-worker.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -40,6 +41,7 @@ struct task {
     Thist__HistoryEvent **events; /* owned list; events are of poll and pages */
     size_t count;
     struct workflow_decision decision;
+    size_t at;       /* events before this one have no signal that is still to be acted on */
     char id[ID_MAX]; /* of the execution */
     char queue[ID_MAX];
     char why[1024];
@@ -431,22 +433,98 @@ static bool is_ours(const struct task *t, struct err *err)
     return ours;
 }
 
-/* No signal means anything to this workflow. Who sent one should find that out. */
-static void tell_strange(const struct task *t)
+/* ---- signals ----------------------------------------------------------------------------------
+ */
+
+static void hear(struct task *t);
+
+static void on_heard(const struct err *err, void *arg)
 {
-    const struct workflow_decision *d = &t->decision;
+    struct task *t = arg;
+
+    if (!t->worker) {
+        task_free(t);
+        return;
+    }
+    if (err && (err->code == ERR_STATE || err->code == ERR_NOT_FOUND || err->code == ERR_LIMIT)) {
+        log_warn("what was signalled does not reach the run", "run", t->id, "why", err->msg);
+    } else if (err) {
+        fail_task(t, err); /* it comes again */
+        return;
+    }
+    hear(t);
+}
+
+static enum err_code read_said(const Thist__WorkflowExecutionSignaledEventAttributes *a,
+                               json_t **ret, struct err *err)
+{
+    enum err_code code = temporal_payload_read(a->input, ret, err);
+
+    if (!code && !json_is_string(*ret) && !json_is_string(json_object_get(*ret, "text"))) {
+        json_decref(*ret);
+        code = err_set(err, ERR_INVALID, "its input must be a text, or {\"text\": \"…\"}");
+    }
+    return code;
+}
+
+/* True: on_heard goes on. */
+static bool say(struct task *t, const Thist__HistoryEvent *e)
+{
+    const Thist__WorkflowExecutionSignaledEventAttributes *a =
+        e->workflow_execution_signaled_event_attributes;
+    const Tcom__WorkflowExecution *x = t->poll->workflow_execution;
+    struct inbox_input in = {.by = str_is_empty(a->identity) ? "temporal" : a->identity};
+    char id[INBOX_ID_MAX];
+    json_t *said;
+    struct err err;
+    bool begun = false;
+
+    if (read_said(a, &said, &err)) {
+        log_warn("a signal that cannot be read", "run", t->id, "signal", "input", "why", err.msg);
+        return false;
+    }
+    (void)str_format(id, sizeof id, "temporal/%s/%" PRId64, x ? x->run_id : "", e->event_id);
+    in.id = id;
+    in.text = json_string_value(json_is_string(said) ? said : json_object_get(said, "text"));
+    if (inbox_check(&in, &err)) {
+        log_warn("a signal that cannot be read", "run", t->id, "signal", "input", "why", err.msg);
+    } else {
+        begun = true;
+        t->worker->ev.input(t->id, &in, on_heard, t, t->worker->ev.arg);
+    }
+    json_decref(said);
+    return begun;
+}
+
+/* Who sent it should find out that it does nothing. */
+static void tell_strange(const struct task *t, const char *signal)
+{
     char name[80];
 
-    if (d->unknown)
-        log_info("events of unknown kinds in a history", "run", t->id, "events",
-                 log_int(d->unknown));
-    if (!d->signals)
-        return;
-    (void)str_format(name, sizeof name, "%s", d->signal);
+    (void)str_format(name, sizeof name, "%s", signal);
     str_cut_bad(name);
-    log_warn("a signal is not known here, and does nothing", "run", t->id, "signal", name,
-             "signals", log_int(d->signals));
+    log_warn("a signal is not known here, and does nothing", "run", t->id, "signal", name);
 }
+
+/* What was signalled since the last task, one after the other; then what is due. */
+static void hear(struct task *t)
+{
+    while (t->at < t->count) {
+        const Thist__HistoryEvent *e = t->events[t->at++];
+
+        if (e->attributes_case !=
+            THIST__HISTORY_EVENT__ATTRIBUTES_WORKFLOW_EXECUTION_SIGNALED_EVENT_ATTRIBUTES)
+            continue;
+        if (!str_eq(e->workflow_execution_signaled_event_attributes->signal_name, "input"))
+            tell_strange(t, e->workflow_execution_signaled_event_attributes->signal_name);
+        else if (say(t, e))
+            return;
+    }
+    carry_out(t);
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------
+ */
 
 static enum err_code read_task(struct task *t, struct err *err)
 {
@@ -474,10 +552,13 @@ static void run_task(struct task *t)
     } else if (!is_ours(t, &err)) {
         fail_task(t, &err);
     } else {
-        tell_strange(t);
+        if (t->decision.unknown)
+            log_info("events of unknown kinds in a history", "run", t->id, "events",
+                     log_int(t->decision.unknown));
         log_debug("workflow task", "run", t->id, "step", log_int(t->decision.step), "events",
                   log_int(t->count));
-        carry_out(t);
+        t->at = t->decision.heard;
+        hear(t);
     }
 }
 

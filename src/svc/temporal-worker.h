@@ -4,6 +4,9 @@
  *
  * No sticky queue: a history has about a dozen events, so a task carries it whole, and a server
  * that comes back needs nothing that another one has kept.
+ * The signal `input` ({"text": …}, or the text alone) is said to the run (svc/inbox.h), before the
+ * task that brings it is answered: so none is lost, and none is said twice. Other signals are told
+ * in the log.
  * A workflow never closes before the journal of its execution has: what closes it is done first.
  * Threads: the loop's. */
 #ifndef SVC_TEMPORAL_WORKER_H
@@ -27,6 +30,9 @@ struct temporal_worker_events {
     /* Somebody asked Temporal to cancel it. */
     void (*cancel)(const char *execution_id, const char *by, const char *reason,
                    engine_done_fn *done, void *done_arg, void *arg);
+    /* Somebody has signalled `input`; in->id differs for each signal. It has passed inbox_check. */
+    void (*input)(const char *execution_id, const struct inbox_input *in, engine_done_fn *done,
+                  void *done_arg, void *arg);
     /* What the journal says: {"phase": …, "ended": …, …}, the caller's; NULL: there is none such.
      */
     json_t *(*status)(const char *execution_id, void *arg);

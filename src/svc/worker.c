@@ -290,6 +290,16 @@ static void on_cancel(const char *execution_id, const char *reason, void *arg)
     worker_cancel(arg, execution_id, "person", reason);
 }
 
+/* To a run whose claim is on its way it is said with the claim, or again. */
+static void on_input(const Runner__Input *in, void *arg)
+{
+    struct worker *w = arg;
+    struct run *r = map_get(&w->runs, in->execution_id);
+
+    if (r)
+        run_input(r, in);
+}
+
 static void on_drain(int64_t grace_ms, void *arg)
 {
     worker_drain(arg, grace_ms > 0 ? grace_ms : GRACE_MS);
@@ -333,6 +343,7 @@ enum err_code worker_new(const struct worker_options *o, struct worker **ret, st
                                .on_unreachable = on_unreachable,
                                .on_assign = on_assign,
                                .on_cancel = on_cancel,
+                               .on_input = on_input,
                                .on_drain = on_drain,
                                .arg = w};
     enum err_code code = server_new(o->loop, &o->server, &ev, &w->server, err);

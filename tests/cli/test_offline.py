@@ -39,9 +39,17 @@ def test_the_error_object_is_on_stdout_with_json(cli):
 
 
 @pytest.mark.parametrize("args", [("get", "agents"), ("run", "-m", "x"), ("inspect", "aex-1"),
-                                  ("server", "status"), ("cancel", "aex-1")])
+                                  ("server", "status"), ("cancel", "aex-1"),
+                                  ("send", "aex-1", "-m", "x")])
 def test_without_a_server_exit_is_3(cli, args):
     assert cli(*args).returncode == 3
+
+
+@pytest.mark.parametrize("args, why", [((), "send needs a message"), (("-m", ""), "the message is empty"),
+                                       (("-m", "@/nowhere"), "/nowhere"), (("-m", "x" * 65537), "the limit is 65536")])
+def test_send_wants_a_message_that_it_can_bring(cli, args, why):
+    r = cli("send", "aex-1", *args)
+    assert r.returncode in (2, 4) and why in r.stderr, (r.returncode, r.stderr)
 
 
 def test_every_command_has_help_with_two_examples(cli):

@@ -1,6 +1,7 @@
 """What both engines promise alike: the same tests over the embedded one and over Temporal's real server."""
 import contextlib
 import datetime
+import json
 import os
 import pathlib
 import re
@@ -10,7 +11,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
-from runs import Stack, check_journal, command_line, descendants, kill_tree, until  # noqa: E402
+from runs import Stack, check_journal, command_line, descendants, kill_all_of, kill_tree, until  # noqa: E402
 from scripted_model import ScriptedModel, call  # noqa: E402
 from temporals import Temporal  # noqa: E402
 
@@ -140,6 +141,71 @@ def test_what_is_deleted_is_forgotten_and_its_session_goes_on(stack):
     open_gate(stack, first)
     ends(stack, third)
     assert stack.lines(third) == ["+a", "-a", "+c", "-c"]
+
+
+# ---- what people say to runs -------------------------------------------------------------------
+
+
+def said(log):
+    return [(e["by"], e["text"]) for e in log if e["kind"] == "input_received"]
+
+
+def journal_says(stack, run):
+    return said([json.loads(line) for line in stack.cli("logs", run, "-o", "jsonl").stdout.splitlines()])
+
+
+def newest_request(model):
+    return model.requests[-1]["messages"]
+
+
+def test_what_is_said_to_a_run_is_read_after_the_results_of_what_it_does(stack, model):
+    run = stack.begin("gate a")
+    begun(stack, run)
+    stack.cli("send", run, "-m", "Leave the tests alone.")
+    until(lambda: journal_says(stack, run))
+    open_gate(stack, run)
+    log = ends(stack, run)
+    assert log[-1]["answer"] == "Said."  # what the model says to anything but a gate
+    assert said(log) == [(f"uid {os.getuid()}", "Leave the tests alone.")]
+    assert [m["role"] for m in newest_request(model)[-2:]] == ["tool", "user"]
+    assert newest_request(model)[-1]["content"] == "Leave the tests alone."
+    late = stack.cli("send", run, "-m", "more", check=False)
+    assert late.returncode == 1 and "has ended" in late.stderr
+    assert "Leave the tests alone." in [m.get("content") for m in stack.inspect(run)["status"]["messages"]]
+
+
+def test_what_is_said_to_a_run_that_waits_is_read_with_its_task(stack, model):
+    first = stack.begin("gate a")
+    begun(stack, first)
+    second = stack.begin("say", "--session", stack.inspect(first)["spec"]["sessionId"])
+    for text in ("one", "two"):
+        stack.cli("send", second, "-m", text)
+    open_gate(stack, first)
+    assert [text for _, text in said(ends(stack, second))] == ["one", "two"]
+    assert [m["content"] for m in newest_request(model)[-3:]] == ["say", "one", "two"]
+
+
+@pytest.mark.parametrize("who", ["runner", "server", "all"])
+def test_what_was_said_is_read_once_whoever_is_killed(stack, who):
+    run = stack.begin("gate a")
+    begun(stack, run)
+    frozen = descendants(stack.runner_pid())
+    for p in frozen:
+        os.kill(p, signal.SIGSTOP)  # it cannot take it
+    stack.cli("send", run, "-m", "On the way.")
+    if who != "server":
+        kill_all_of(frozen)
+    if who == "server":
+        stack.kill_server()
+    elif who == "all":
+        stack.kill_all()
+    for p in frozen:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(p, signal.SIGCONT)
+    stack.cli("server", "start")
+    until(lambda: journal_says(stack, run))
+    open_gate(stack, run)
+    assert [text for _, text in said(ends(stack, run))] == ["On the way."]
 
 
 # ---- order -------------------------------------------------------------------------------------

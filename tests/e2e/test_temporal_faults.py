@@ -19,7 +19,7 @@ import protos  # noqa: E402
 from runs import Stack, check_journal, command_line, descendants, kill_tree, until  # noqa: E402
 from scripted_model import ScriptedModel  # noqa: E402
 from temporals import Proxy, Temporal, workflow_id  # noqa: E402
-from test_engine_seam import begun, holder_of, open_gate, told, turns  # noqa: E402
+from test_engine_seam import begun, holder_of, journal_says, open_gate, told, turns  # noqa: E402
 
 execution = protos.module("ai.stigmer.agentic.agentexecution.v1.agentexecution")
 
@@ -241,6 +241,29 @@ def test_a_workflow_that_is_reset_after_its_end_ends_the_same(stack, temporal):
     temporal.workflow("reset", run, "--type", "FirstWorkflowTask", "--reason", "a try")
     closed(temporal, run, "COMPLETED")
     assert ends(stack, run) == before and stack.lines(run) == ["+a", "-a"]
+
+
+def test_the_signal_input_is_said_to_the_run_once_whoever_is_killed(stack, temporal):
+    def say(payload, **kw):
+        temporal.workflow("signal", run, "--name", "input", "--input", json.dumps(payload), **kw)
+
+    run = stack.begin("gate a")
+    begun(stack, run)
+    say({"text": "gate b"})  # what it has in hand when the server dies ends with it: it waits again
+    until(lambda: len(journal_says(stack, run)) == 1)
+    _, pid = stack._pids()
+    os.kill(pid, signal.SIGSTOP)
+    say("two")  # its task goes to the frozen server, or waits for the next one
+    os.kill(pid, signal.SIGKILL)
+    say({"txt": "no text"})
+    say("three")
+    until(lambda: len(journal_says(stack, run)) == 3)
+    open_gate(stack, run)
+    log = ends(stack, run)
+    assert [e["text"] for e in log if e["kind"] == "input_received"] == ["gate b", "two", "three"]
+    assert log[-1]["answer"] == "Said."
+    assert "its input must be a text" in server_log(stack)
+    closed(temporal, run, "COMPLETED")
 
 
 def test_signals_are_told_in_the_log_and_harm_nothing(stack, temporal):

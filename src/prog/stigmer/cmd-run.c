@@ -16,6 +16,7 @@
 #include "prog/stigmer/conn.h"
 #include "prog/stigmer/follow.h"
 #include "prog/stigmer/kinds.h"
+#include "prog/stigmer/message.h"
 #include "prog/stigmer/out.h"
 #include "prog/stigmer/settings.h"
 
@@ -51,32 +52,6 @@ static void task_done(struct task *t)
     buf_done(&t->message);
     buf_done(&t->cassette);
     own_fd(&t->record_fd);
-}
-
-static enum err_code read_message(const struct cli *cli, struct task *t, struct err *err)
-{
-    const char *text = args_str(&cli->args, "message", NULL);
-    enum err_code code = ERR_OK;
-
-    if (!text && !isatty(STDIN_FILENO) && cli->no_input)
-        text = "-";
-    if (!text)
-        return err_set(err, ERR_INVALID, "run needs a task: -m TEXT, -m - or -m @FILE");
-    if (str_eq(text, "-"))
-        code = settings_read_file("-", MESSAGE_MAX, &t->message, err);
-    else if (text[0] == '@')
-        code = settings_read_file(text + 1, MESSAGE_MAX, &t->message, err);
-    else
-        buf_puts(&t->message, text);
-    if (code)
-        return code;
-    while (t->message.len && t->message.data[t->message.len - 1] == '\n' && text[0] != '\n')
-        t->message.data[--t->message.len] = '\0'; /* the newline that ends a file */
-    if (!t->message.len)
-        return err_set(err, ERR_INVALID, "the message is empty");
-    if (str_utf8_check(t->message.data, t->message.len) != t->message.len)
-        return err_set(err, ERR_INVALID, "the message is not UTF-8 text");
-    return ERR_OK;
 }
 
 static enum err_code read_env(const struct cli *cli, struct task *t, struct err *err)
@@ -127,7 +102,7 @@ static enum err_code read_task(const struct cli *cli, struct task *t, struct err
 {
     const char *replay = args_str(&cli->args, "replay", NULL);
     const char *record = args_str(&cli->args, "record", NULL);
-    enum err_code code = read_message(cli, t, err);
+    enum err_code code = message_read(cli, "run", MESSAGE_MAX, &t->message, err);
 
     if (!code)
         code = read_env(cli, t, err);

@@ -146,6 +146,9 @@ static const struct arg_spec secret_set_flags[] = {
     {"from-env", 0, "VARIABLE", "take the value of this variable", NULL, NULL, false},
     {"from-file", 0, "FILE", "take the content of this file", NULL, NULL, false},
     END};
+static const struct arg_spec send_flags[] = {
+    {"message", 'm', "TEXT|-|@FILE", "what is said; - reads standard input", NULL, NULL, false},
+    END};
 static const struct arg_spec cancel_flags[] = {
     {"reason", 0, "TEXT", "why, for the journal", NULL, NULL, false},
     END};
@@ -258,6 +261,13 @@ const struct cmd cmd_table[] = {
      {{"stigmer logs aex-01h...", "what happened so far"},
       {"stigmer logs aex-01h... -f", "and what happens next"}},
      cmd_run_logs, false},
+    {"send", "RUN", 1, 1, "Say something to a run that is under way",
+     "The model reads it with its next turn, after the results of the tools that run now; a run does not\n"
+     "complete while it has not. Fails when the run has ended. With Temporal the signal `input` does the same.",
+     send_flags, NULL,
+     {{"stigmer send aex-01h... -m \"Leave the tests as they are\"", "a word on the way"},
+      {"stigmer send aex-01h... -m @notes.md", "a file"}},
+     cmd_send_run, false},
     {"cancel", "RUN...", 1, 1000, "Cancel executions",
      NULL, cancel_flags, NULL,
      {{"stigmer cancel aex-01h...", "one"},

@@ -22,6 +22,7 @@ int cmd_image_load(struct cli *cli);
 int cmd_image_ls(struct cli *cli);
 int cmd_inspect_run(struct cli *cli);
 int cmd_inspect_cancel(struct cli *cli);
+int cmd_send_run(struct cli *cli);
 int cmd_internal_man(struct cli *cli);
 int cmd_internal_config_doc(struct cli *cli);
 int cmd_internal_runner_env(struct cli *cli);

@@ -24,6 +24,7 @@ static const struct {
     {EXEC__EVENT__KIND_FAILED, "failed"},
     {EXEC__EVENT__KIND_CANCELLED, "cancelled"},
     {EXEC__EVENT__KIND_NOTICE, "notice"},
+    {EXEC__EVENT__KIND_INPUT_RECEIVED, "input_received"},
     {EXEC__EVENT__KIND_LEGACY_STATUS, "legacy_status"},
 };
 
@@ -152,6 +153,10 @@ static void put_kind(json_t *o, const Exec__Event *e)
         put(o, "reason", e->cancelled->reason);
     } else if (e->kind_case == EXEC__EVENT__KIND_NOTICE) {
         put(o, "text", e->notice->text);
+    } else if (e->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED) {
+        put(o, "id", e->input_received->id);
+        put(o, "by", e->input_received->by);
+        put(o, "text", e->input_received->text);
     }
 }
 
@@ -259,5 +264,8 @@ void event_json_line(struct buf *b, const Exec__Event *e)
         put_short(b, e->cancel_requested->reason, ARGS_SHOWN);
     } else if (e->kind_case == EXEC__EVENT__KIND_NOTICE) {
         put_short(b, e->notice->text, 400);
+    } else if (e->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED) {
+        buf_printf(b, "%s: ", e->input_received->by);
+        put_short(b, e->input_received->text, ARGS_SHOWN);
     }
 }

@@ -414,6 +414,10 @@ static void on_event(struct follow *f, const Exec__Event *e)
                !f->how->lines) {
         end_line(f);
         cli_note(f->cli, "%s", e->notice->text);
+    } else if (e->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED && f->cli->format == CLI_TEXT &&
+               !f->how->lines) {
+        end_line(f);
+        cli_note(f->cli, "%s says: %s", e->input_received->by, e->input_received->text);
     } else if (e->kind_case == EXEC__EVENT__KIND_LEGACY_STATUS) {
         on_legacy_status(f, e);
     }

@@ -13,7 +13,8 @@ struct runner {
     const char *id;
     struct queue_runner *handle;
     char got[RUNS][16];
-    unsigned got_count, lost, cancels, drains;
+    unsigned got_count, lost, cancels, drains, inputs;
+    char said[64];
 };
 
 struct bench {
@@ -47,6 +48,16 @@ static void on_cancel(const char *id, const char *reason, void *arg)
     (void)id;
     (void)reason;
     r->cancels++;
+    look(r->bench);
+}
+
+static void on_input(const char *id, const struct inbox_input *in, void *arg)
+{
+    struct runner *r = arg;
+
+    (void)id;
+    (void)str_format(r->said, sizeof r->said, "%s: %s", in->by, in->text);
+    r->inputs++;
     look(r->bench);
 }
 
@@ -95,7 +106,7 @@ static void settle(struct bench *b)
 
 static void attach(struct bench *b, struct runner *r, const char *id, unsigned slots)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_drain};
 
     r->bench = b;
     r->id = id;
@@ -426,7 +437,7 @@ static void heartbeats_keep_a_lease(void **state)
 
 static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_drain};
     struct bench *b = *state;
     const struct queue_held held = {"r1", 1};
 
@@ -442,7 +453,7 @@ static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 
 static void a_runner_that_comes_back_too_late_is_told_what_it_lost(void **state)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_drain};
     struct bench *b = *state;
     const struct queue_held held = {"r1", 1};
 
@@ -559,6 +570,90 @@ a_runner_is_told_of_a_cancel_and_one_that_dies_over_it_is_replaced_by_the_engine
     }
     loop_timer_free(t);
     assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_CANCELLED);
+}
+
+/* ---- what people say to runs ----------------------------------------------------------------- */
+
+static enum err_code say(struct bench *b, const char *id, const char *said_id, const char *text)
+{
+    struct waiting x = {.loop = b->w.loop};
+    const struct inbox_input in = {said_id, "me", text};
+    struct engine *e = queue_engine(b->e);
+
+    e->ops->input(e, id, &in, on_job, &x);
+    loop_run(b->w.loop);
+    return x.code;
+}
+
+static size_t unread(struct bench *b, const char *id)
+{
+    size_t n;
+
+    assert_int_equal(inbox_unread(store_read_db(b->w.store), id, NULL, NULL, &n, NULL), ERR_OK);
+    return n;
+}
+
+static void journal_has(struct bench *b, const char *id, const char *said_id, uint64_t seq)
+{
+    Exec__Event e = EXEC__EVENT__INIT;
+    Exec__InputReceived in = EXEC__INPUT_RECEIVED__INIT;
+    struct waiting x = {.loop = b->w.loop};
+
+    in.id = (char *)(uintptr_t)said_id;
+    in.text = (char *)(uintptr_t) "left";
+    e.kind_case = EXEC__EVENT__KIND_INPUT_RECEIVED;
+    e.input_received = &in;
+    e.seq = seq;
+    journal_append(b->w.journal, id, 1, (Exec__Event *[]){&e}, 1, on_append, &x);
+    loop_run(b->w.loop);
+    assert_int_equal(x.code, ERR_OK);
+}
+
+static void what_is_said_to_a_run_is_told_until_its_journal_has_it(void **state)
+{
+    struct bench *b = *state;
+
+    let_a_run_r1(b);
+    assert_int_equal(say(b, "r1", "one", "left"), ERR_OK);
+    assert_int_equal(b->a.inputs, 1);
+    assert_string_equal(b->a.said, "me: left");
+    assert_int_equal(unread(b, "r1"), 1);
+    beat(&b->a);
+    assert_int_equal(b->a.inputs, 2); /* it may not have heard it */
+    journal_has(b, "r1", "one", 3);
+    beat(&b->a);
+    assert_int_equal(b->a.inputs, 2);
+    assert_int_equal(unread(b, "r1"), 0);
+    assert_int_equal(say(b, "r1", "one", "left"), ERR_OK); /* its sender was not answered */
+    assert_int_equal(b->a.inputs, 2);
+    assert_int_equal(say(b, "r1", "two", "right"), ERR_OK);
+    assert_string_equal(b->a.said, "me: right");
+}
+
+static void what_is_said_to_a_run_that_waits_is_there_for_its_claim(void **state)
+{
+    struct bench *b = *state;
+
+    submit(b, "r1", "s1");
+    assert_int_equal(say(b, "r1", "one", "left"), ERR_OK);
+    assert_int_equal(unread(b, "r1"), 1);
+    assert_int_equal(say(b, "r9", "one", "left"), ERR_NOT_FOUND);
+    assert_int_equal(cancel(b, "r1"), ERR_OK);
+    settle(b);
+    assert_int_equal(say(b, "r1", "two", "left"), ERR_STATE); /* it has ended */
+}
+
+static void a_run_that_does_not_read_is_told_no_more_than_it_can_hold(void **state)
+{
+    struct bench *b = *state;
+    char id[16];
+
+    submit(b, "r1", "s1");
+    for (int i = 0; i < 100; i++) {
+        (void)str_format(id, sizeof id, "%d", i);
+        assert_int_equal(say(b, "r1", id, "left"), ERR_OK);
+    }
+    assert_int_equal(say(b, "r1", "more", "left"), ERR_LIMIT);
 }
 
 static void on_drained(void *arg)
@@ -872,6 +967,9 @@ int main(void)
         TEST(a_runner_that_comes_back_too_late_is_told_what_it_lost),
         TEST(a_run_that_loses_every_runner_fails),
         TEST(a_completed_step_forgives_lost_runners),
+        TEST(what_is_said_to_a_run_is_told_until_its_journal_has_it),
+        TEST(what_is_said_to_a_run_that_waits_is_there_for_its_claim),
+        TEST(a_run_that_does_not_read_is_told_no_more_than_it_can_hold),
         TEST(a_queued_run_is_cancelled_by_the_engine),
         TEST(a_runner_is_told_of_a_cancel_and_one_that_dies_over_it_is_replaced_by_the_engine),
         TEST(a_drain_tells_runners_gives_nothing_more_and_waits_for_them),
