@@ -1,7 +1,7 @@
 """Records histories of real workflows, one of each shape, for tests/unit/core/histories_test.c: what a release has
 once decided every later one must decide again. Files are temporal.api.history.v1.History, named VERSION-SHAPE.bin.
 
-    python3 tests/histories.py VERSION      (STIGMER_PREFIX as for the tests)
+    python3 tests/histories.py VERSION [METHOD…]     (STIGMER_PREFIX as for the tests)
 
 What is there is never recorded anew: add files of a new VERSION beside them."""
 import asyncio
@@ -80,6 +80,15 @@ class Recorder:
         open_gate(self.stack, run)
         self.save("retried", run)
 
+    def handed_back(self):
+        """Twice: each runner that has it is stopped, and another one goes on."""
+        run = self.stack.begin("gates a")
+        for command in ("a1", "a2"):
+            until(lambda c=command: f"+{c}" in self.stack.lines(run))
+            os.kill(self.stack.runner_pid(), signal.SIGTERM)  # the server starts the next one
+            open_gate(self.stack, run)
+        self.save("handed-back", run)
+
     def signalled(self):
         run = self.begin()
 
@@ -120,6 +129,6 @@ SHAPES = [getattr(Recorder, n) for n in vars(Recorder) if n not in ("save", "beg
 
 if __name__ == "__main__":
     with Temporal() as t, ScriptedModel(turns) as m:
-        for shape in SHAPES:
+        for shape in [x for x in SHAPES if x.__name__ in (sys.argv[2:] or [x.__name__])]:
             with Stack(m.url, **t.settings()) as s:
                 shape(Recorder(sys.argv[1], t, s))

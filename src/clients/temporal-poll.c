@@ -174,6 +174,14 @@ void temporal_poll_want(struct temporal_poll *p, unsigned polls)
     fill(p);
 }
 
+void temporal_poll_end(struct temporal_poll *p)
+{
+    p->want = 0;
+    for (unsigned i = 0; i < POLLS_MAX; i++)
+        if (p->places[i].call)
+            temporal_call_cancel(TAKE(p->places[i].call));
+}
+
 const char *temporal_poll_trouble(const struct temporal_poll *p)
 {
     return p->trouble;

@@ -25,6 +25,9 @@ void temporal_poll_free(struct temporal_poll *p); /* open polls are cancelled */
 /* At most so many at once; what is open beyond that ends by itself. */
 void temporal_poll_want(struct temporal_poll *p, unsigned polls);
 
+/* None any more, and what is open is cancelled: for a process that ends. Allowed inside fn. */
+void temporal_poll_end(struct temporal_poll *p);
+
 /* Why polls fail now; "" while they are answered. fn: called whenever that changes. */
 const char *temporal_poll_trouble(const struct temporal_poll *p);
 void temporal_poll_on_trouble(struct temporal_poll *p, loop_fn *fn, void *arg);

@@ -1,6 +1,9 @@
 #include "core/workflow.h"
 
 #include <inttypes.h>
+#include <jansson.h>
+
+#define HANDED_BACK_MAX 1024 /* bytes; a runner's own words are shorter */
 
 enum activity { ACTIVITY_NONE, ACTIVITY_OPEN, ACTIVITY_DONE, ACTIVITY_FAILED, ACTIVITY_CANCELED };
 
@@ -38,6 +41,41 @@ static enum err_code close_activity(struct replay *r, const Thist__HistoryEvent 
     return ERR_OK;
 }
 
+static bool is_handed_back(const Tcom__Payloads *result)
+{
+    const Tcom__Payload *p = result && result->n_payloads == 1 ? result->payloads[0] : NULL;
+    json_t *value;
+    bool is;
+
+    if (!p || p->data.len > HANDED_BACK_MAX)
+        return false;
+    value = json_loadb((const char *)p->data.data, p->data.len, JSON_DECODE_ANY, NULL);
+    is = json_is_true(json_object_get(value, "handedBack"));
+    json_decref(value);
+    return is;
+}
+
+static enum err_code on_completed(struct replay *r, const Thist__HistoryEvent *e, struct err *err)
+{
+    const Tcom__Payloads *result = NULL;
+    enum err_code code = close_activity(r, e, ACTIVITY_DONE, err);
+
+    if (code)
+        return code;
+    if (e->attributes_case ==
+        THIST__HISTORY_EVENT__ATTRIBUTES_ACTIVITY_TASK_COMPLETED_EVENT_ATTRIBUTES)
+        result = e->activity_task_completed_event_attributes->result;
+    if (r->d.hand_backs < WORKFLOW_HAND_BACKS_MAX && is_handed_back(result)) {
+        r->d.hand_backs++;
+        r->d.scheduled_id = 0;
+        r->activity = ACTIVITY_NONE;
+        r->cancel_sent = false;
+    } else {
+        r->d.result = result;
+    }
+    return ERR_OK;
+}
+
 static enum err_code on_activity_event(struct replay *r, const Thist__HistoryEvent *e,
                                        struct err *err)
 {
@@ -45,10 +83,7 @@ static enum err_code on_activity_event(struct replay *r, const Thist__HistoryEve
     case TENUM__EVENT_TYPE__EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
         return on_scheduled(r, e, err);
     case TENUM__EVENT_TYPE__EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-        if (e->attributes_case ==
-            THIST__HISTORY_EVENT__ATTRIBUTES_ACTIVITY_TASK_COMPLETED_EVENT_ATTRIBUTES)
-            r->d.result = e->activity_task_completed_event_attributes->result;
-        return close_activity(r, e, ACTIVITY_DONE, err);
+        return on_completed(r, e, err);
     case TENUM__EVENT_TYPE__EVENT_TYPE_ACTIVITY_TASK_FAILED:
         if (e->attributes_case ==
             THIST__HISTORY_EVENT__ATTRIBUTES_ACTIVITY_TASK_FAILED_EVENT_ATTRIBUTES)

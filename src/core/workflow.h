@@ -3,8 +3,12 @@
  * gives the same command, whoever replays it and when.
  *
  *   started ──▶ one activity ──completed──▶ completed        cancel requested: of the activity,
- *                            ├─failed, timed out──▶ failed    or, before it is scheduled, of the
- *                            └─canceled──▶ cancelled          workflow itself
+ *                 ▲          ├─failed, timed out──▶ failed    or, while none is open, of the
+ *                 │          ├─canceled──▶ cancelled          workflow itself
+ *                 └──────────┴─handed back
+ *
+ * Handed back: the activity completed with {"handedBack": true}: its runner stops, and another one
+ * is to go on at once, which a retry's timer would not let it. Then it is scheduled again.
  *
  * A decision never names what the history shows to be done: at most one command is due at a time.
  * Kinds of events that this function does not know change nothing: no command of ours leads to
@@ -35,10 +39,17 @@ enum workflow_step {
     WORKFLOW_OVER /* the history has its closing event */
 };
 
+/* So often in one history, and no more: then a hand-back counts as any other result. Each is six
+ * events, so they are 1,200 at most, read whole with every task; Temporal warns from 10,240 on and
+ * ends a workflow at 51,200. May be raised, never lowered: open histories would be decided
+ * otherwise. */
+#define WORKFLOW_HAND_BACKS_MAX 200
+
 struct workflow_decision {
     enum workflow_step step;
     const Tcom__Payloads *input;  /* of the workflow; NULL: none */
-    int64_t scheduled_id;         /* event of the activity; 0: not scheduled */
+    int64_t scheduled_id;         /* event of the open activity; 0: none was scheduled since … */
+    unsigned hand_backs;          /* … the last of these */
     const Tcom__Payloads *result; /* of the activity; NULL: none */
     const Tfail__Failure *failure;
     bool cancel_requested;

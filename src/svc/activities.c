@@ -21,6 +21,7 @@
 #define HELD_MS 2000     /* another runner has it: ask again then */
 #define NEVER_MS 0       /* no other attempt would do better */
 #define LATER_MAX_S 30
+#define PART_MS 1000 /* until it is known whether what is handed back is paused */
 
 struct activities {
     struct loop *loop;         /* borrowed */
@@ -31,7 +32,7 @@ struct activities {
     unsigned slots;
     struct map tasks; /* execution id → struct task */
     unsigned answers; /* on their way */
-    bool open, draining;
+    bool open, draining, ends;
     loop_fn *on_idle;
     void *arg;
 };
@@ -48,6 +49,7 @@ struct task {
     struct loop_timer *beat;
     struct temporal_call *call; /* a heartbeat on its way */
     bool cancelled, paused;
+    bool hand_back; /* the server takes that */
 };
 
 /* ---- slots ----------------------------------------------------------------------------------- */
@@ -81,6 +83,15 @@ static void task_free(struct task *t)
     free(t);
 }
 
+static void task_over(struct task *t)
+{
+    struct activities *a = t->all;
+
+    task_free(t);
+    want(a);
+    check_idle(a);
+}
+
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static void on_answered(const ProtobufCMessage *answer, const struct err *err, void *arg)
@@ -100,20 +111,25 @@ static void answer(struct activities *a, enum temporal_method method, ProtobufCM
     temporal_call(a->temporal, method, m, ANSWER_MS, on_answered, a);
 }
 
-static void complete(struct activities *a, ProtobufCBinaryData token, const char *id,
-                     const char *phase)
+/* take_result: is freed. */
+static void complete(struct activities *a, ProtobufCBinaryData token, json_t *take_result)
 {
     Tsvc__RespondActivityTaskCompletedRequest r =
         TSVC__RESPOND_ACTIVITY_TASK_COMPLETED_REQUEST__INIT;
     struct temporal_payload value;
-    json_t *result = json_pack("{s:s,s:s}", "executionId", id, "phase", phase);
 
-    temporal_payload_init(&value, result);
-    json_decref(result);
+    temporal_payload_init(&value, take_result);
+    json_decref(take_result);
     r.task_token = token;
     r.result = &value.payloads;
     answer(a, TEMPORAL_COMPLETE_ACTIVITY, &r.base);
     temporal_payload_done(&value);
+}
+
+static void tell_ended(struct activities *a, ProtobufCBinaryData token, const char *id,
+                       const char *phase)
+{
+    complete(a, token, json_pack("{s:s,s:s}", "executionId", id, "phase", phase));
 }
 
 static void be_cancelled(struct activities *a, ProtobufCBinaryData token)
@@ -148,6 +164,50 @@ static void fail(struct activities *a, ProtobufCBinaryData token, const char *ty
     answer(a, TEMPORAL_FAIL_ACTIVITY, &r.base);
 }
 
+/* The next activity of it must not come here. What polls were about to bring has come meanwhile. */
+static void hand_back(struct activities *a, ProtobufCBinaryData token, const char *id)
+{
+    temporal_poll_end(a->poll);
+    if (a->own)
+        temporal_poll_end(a->own);
+    log_debug("handed back", "run", id);
+    complete(a, token, json_pack("{s:s,s:b}", "executionId", id, "handedBack", 1));
+}
+
+static void fail_parked(struct activities *a, ProtobufCBinaryData token)
+{
+    fail(a, token, "Parked", "the runner gives it back; another one goes on", SOON_MS);
+}
+
+static void on_parting(const ProtobufCMessage *m, const struct err *err, void *arg)
+{
+    struct task *t = arg;
+    const ProtobufCBinaryData token = {t->token_len, t->token};
+
+    t->call = NULL;
+    if (err || ((const Tsvc__RecordActivityTaskHeartbeatResponse *)m)->activity_paused)
+        fail_parked(t->all, token);
+    else
+        hand_back(t->all, token, t->id);
+    task_over(t);
+}
+
+static void send_beat(struct task *t, int64_t try_ms, temporal_done_fn *done)
+{
+    Tsvc__RecordActivityTaskHeartbeatRequest r = TSVC__RECORD_ACTIVITY_TASK_HEARTBEAT_REQUEST__INIT;
+
+    r.task_token = (ProtobufCBinaryData){t->token_len, t->token};
+    t->call = temporal_call(t->all->temporal, TEMPORAL_HEARTBEAT, &r.base, try_ms, done, t);
+}
+
+/* The last heartbeat says whether it was paused since the one before. */
+static void part(struct task *t)
+{
+    if (t->call)
+        temporal_call_cancel(TAKE(t->call));
+    send_beat(t, PART_MS, on_parting);
+}
+
 /* Later and later: what is asked for may never come. Slowly so: of two servers that share a queue
  * by mistake each gets the other's work half of the time. */
 static int64_t later_ms(const struct task *t)
@@ -159,7 +219,7 @@ static void tell_refused(struct activities *a, ProtobufCBinaryData token, const 
                          const struct err *why)
 {
     if (why->code == ERR_STATE) /* it had ended: what is left to do is to say so */
-        complete(a, token, t->id, "");
+        tell_ended(a, token, t->id, "");
     else if (why->code == ERR_DENIED) /* another machine has the session's folder */
         fail(a, token, "Elsewhere", why->msg, ELSEWHERE_MS);
     else if (why->code == ERR_CORRUPT)
@@ -184,16 +244,17 @@ void activities_over(struct activities *a, const char *execution_id, enum worker
     else if (how == WORKER_ENDED && t->cancelled && str_eq(phase, "EXECUTION_CANCELLED"))
         be_cancelled(a, token);
     else if (how == WORKER_ENDED)
-        complete(a, token, t->id, phase);
-    else if (how == WORKER_PARKED)
-        fail(a, token, "Parked", "the runner gives it back; another one goes on", SOON_MS);
+        tell_ended(a, token, t->id, phase);
+    else if (how == WORKER_PARKED && a->ends && t->hand_back && !t->paused) {
+        part(t);
+        return;
+    } else if (how == WORKER_PARKED)
+        fail_parked(a, token);
     else if (how == WORKER_LOST)
         fail(a, token, "Lost", "another runner has claimed it", HELD_MS);
     else
         tell_refused(a, token, t, why);
-    task_free(t);
-    want(a);
-    check_idle(a);
+    task_over(t);
 }
 
 /* ---- heartbeats ------------------------------------------------------------------------------ */
@@ -229,13 +290,9 @@ static void on_beat_answer(const ProtobufCMessage *m, const struct err *err, voi
 static void on_beat(void *arg)
 {
     struct task *t = arg;
-    Tsvc__RecordActivityTaskHeartbeatRequest r = TSVC__RECORD_ACTIVITY_TASK_HEARTBEAT_REQUEST__INIT;
 
-    if (!t->token || t->call)
-        return;
-    r.task_token = (ProtobufCBinaryData){t->token_len, t->token};
-    t->call =
-        temporal_call(t->all->temporal, TEMPORAL_HEARTBEAT, &r.base, t->beat_ms, on_beat_answer, t);
+    if (t->token && !t->call)
+        send_beat(t, t->beat_ms, on_beat_answer);
 }
 
 /* ---- tasks ----------------------------------------------------------------------------------- */
@@ -250,8 +307,8 @@ static int64_t beat_of(const Tsvc__PollActivityTaskQueueResponse *m)
     return ms < BEAT_MIN_MS ? BEAT_MIN_MS : ms > BEAT_MAX_MS ? BEAT_MAX_MS : ms;
 }
 
-static enum err_code read_id(const Tsvc__PollActivityTaskQueueResponse *m, char **ret,
-                             struct err *err)
+static enum err_code read_input(const Tsvc__PollActivityTaskQueueResponse *m, char **ret,
+                                bool *ret_hand_back, struct err *err)
 {
     json_t *in;
     const char *id;
@@ -270,16 +327,18 @@ static enum err_code read_id(const Tsvc__PollActivityTaskQueueResponse *m, char 
         code = err_set(err, ERR_INVALID, "the activity's input names no execution");
     else
         *ret = mem_str(id);
+    *ret_hand_back = json_is_true(json_object_get(in, "handBack"));
     json_decref(in);
     return code;
 }
 
 /* A heartbeat of an older attempt is answered to nobody: it would say that we had lost the task. */
-static void set_token(struct task *t, const Tsvc__PollActivityTaskQueueResponse *m)
+static void set_token(struct task *t, const Tsvc__PollActivityTaskQueueResponse *m, bool hand_back)
 {
     if (t->call)
         temporal_call_cancel(TAKE(t->call));
     t->paused = false;
+    t->hand_back = hand_back;
     free(t->token);
     t->token = mem_copy(m->task_token.data, m->task_token.len);
     t->token_len = m->task_token.len;
@@ -288,7 +347,8 @@ static void set_token(struct task *t, const Tsvc__PollActivityTaskQueueResponse 
     loop_timer_in(t->beat, t->beat_ms);
 }
 
-static void begin(struct activities *a, char *take_id, const Tsvc__PollActivityTaskQueueResponse *m)
+static void begin(struct activities *a, char *take_id, bool hand_back,
+                  const Tsvc__PollActivityTaskQueueResponse *m)
 {
     struct task *t = map_get(&a->tasks, take_id);
     const char *workflow = m->workflow_execution ? m->workflow_execution->workflow_id : "";
@@ -296,7 +356,7 @@ static void begin(struct activities *a, char *take_id, const Tsvc__PollActivityT
     if (t) { /* Temporal had given up on it, and gave it to us again */
         free(take_id);
         if (str_eq(t->workflow, workflow))
-            set_token(t, m);
+            set_token(t, m, hand_back);
         else
             fail(a, m->task_token, "Held", "it runs here already, for another workflow", HELD_MS);
         return;
@@ -307,10 +367,10 @@ static void begin(struct activities *a, char *take_id, const Tsvc__PollActivityT
     t->workflow = mem_str(workflow);
     t->beat = loop_timer_new(a->loop, on_beat, t);
     (void)map_put(&a->tasks, t->id, t);
-    set_token(t, m);
+    set_token(t, m, hand_back);
     log_info("task taken", "run", t->id, "attempt", log_int(m->attempt));
     if (!worker_take(a->worker, t->id) && !worker_has(a->worker, t->id)) {
-        activities_drain(a); /* the worker does, since just now */
+        activities_drain(a, false); /* the worker does, since just now */
         activities_over(a, t->id, WORKER_PARKED, "", NULL);
     }
 }
@@ -321,20 +381,24 @@ static void on_task(const ProtobufCMessage *task, void *arg)
     const Tsvc__PollActivityTaskQueueResponse *m =
         (const Tsvc__PollActivityTaskQueueResponse *)task;
     char *id = NULL;
+    bool may = false;
     struct err err;
 
-    if (a->draining || !a->open) { /* a poll of before */
-        fail(a, m->task_token, "Parked",
-             a->draining ? "the runner is stopping" : "the runner has lost its server", SOON_MS);
-        return;
-    }
-    if (read_id(m, &id, &err)) {
+    if (read_input(m, &id, &may, &err)) {
         log_warn("task refused", "why", err.msg);
         fail(a, m->task_token, "BadInput", err.msg, NEVER_MS);
-        return;
+    } else if (a->draining || !a->open) { /* a poll of before */
+        if (a->ends && may)
+            hand_back(a, m->task_token, id);
+        else
+            fail(a, m->task_token, "Parked",
+                 a->draining ? "the runner is stopping" : "the runner has lost its server",
+                 SOON_MS);
+        free(id);
+    } else {
+        begin(a, id, may, m);
+        want(a);
     }
-    begin(a, id, m);
-    want(a);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -380,7 +444,7 @@ void activities_open(struct activities *a, struct worker *worker, bool open)
     want(a);
 }
 
-void activities_drain(struct activities *a)
+void activities_drain(struct activities *a, bool ends)
 {
     Tsvc__ShutdownWorkerRequest r = TSVC__SHUTDOWN_WORKER_REQUEST__INIT;
     char reason[] = "drained";
@@ -388,6 +452,7 @@ void activities_drain(struct activities *a)
     if (a->draining)
         return;
     a->draining = true;
+    a->ends = ends;
     want(a);
     r.reason = reason;
     temporal_call(a->temporal, TEMPORAL_SHUTDOWN_WORKER, &r.base, TEMPORAL_ONCE, NULL, NULL);
@@ -395,7 +460,7 @@ void activities_drain(struct activities *a)
 
 void activities_go_on(struct activities *a)
 {
-    a->draining = a->open = false;
+    a->draining = a->ends = a->open = false;
 }
 
 bool activities_is_idle(const struct activities *a)

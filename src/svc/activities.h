@@ -2,8 +2,16 @@
  * the worker, keeps their heartbeats, and tells how they went.
  *
  *   poll ──▶ take (claim at the server, run) ──▶ ended ──▶ completed, or cancelled when asked to
+ *                                            ├─▶ parked, this runner stops ──▶ handed back: a
+ *                                            │   result that has the workflow schedule it anew
  *                                            └─▶ parked, lost, held by another ──▶ failed, to be
  *                                                tried again: by another runner within moments
+ *
+ * Handed back is only what the server that scheduled it takes so ("handBack": true in the input;
+ * core/workflow.h), and what is not paused there: a pause is of the activity that it was said to.
+ * Temporal's timer of a retry takes most of a second, which a hand-back goes without. A runner that
+ * its server drains does not: that server stops itself, and would be given a workflow task that
+ * nobody answers.
  *
  * Heartbeats come from a timer, three in each time-out. A task that Temporal has given up on goes
  * on here as long as the server's lease holds: whoever gets it next is refused until the lease ends
@@ -35,8 +43,10 @@ void activities_open(struct activities *a, struct worker *worker, bool open);
 void activities_over(struct activities *a, const char *execution_id, enum worker_over how,
                      const char *phase, const struct err *why);
 
-/* Takes nothing new. Polls that are open stay so: what they still bring is handed back at once. */
-void activities_drain(struct activities *a);
+/* Takes nothing new. Polls that are open stay so, and what they still bring is given back at once.
+ * ends: the process ends, its server does not: runs are handed back, and before the first of them
+ * the polls are cancelled, or its next activity would come here. Only the first drain counts. */
+void activities_drain(struct activities *a, bool ends);
 /* After a drain: polls as before, once it is opened again. */
 void activities_go_on(struct activities *a);
 bool activities_is_idle(const struct activities *a);

@@ -12,7 +12,7 @@
 #include "core/workflow.h"
 
 #define POLLS 4
-#define EVENTS_MAX 60000 /* Temporal ends a workflow at 51,200 events; ours have a dozen */
+#define EVENTS_MAX 60000 /* Temporal ends a workflow at 51,200; ours have few (core/workflow.h) */
 #define PAGES_MAX 256    /* of some hundred events each */
 #define HEARTBEAT_MS 30000
 #define ACTIVITY_SECONDS (int64_t)(365 * 86400) /* a run's own limits are shorter */
@@ -44,6 +44,7 @@ struct task {
     size_t at;       /* events before this one have no signal that is still to be acted on */
     char id[ID_MAX]; /* of the execution */
     char queue[ID_MAX];
+    json_t *ours; /* owned; the input, when it is of the form that we write; else NULL */
     char why[1024];
     bool cut; /* not the whole history */
 };
@@ -68,6 +69,7 @@ static void task_free(struct task *t)
     for (size_t i = 0; i < t->pages; i++)
         tsvc__get_workflow_execution_history_response__free_unpacked(t->page[i], NULL);
     tsvc__poll_workflow_task_queue_response__free_unpacked(t->poll, NULL);
+    json_decref(t->ours);
     free(t->events);
     free(t);
 }
@@ -207,6 +209,21 @@ static void complete_task(struct task *t, Tcmd__Command *command)
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
+/* The first is named by the execution alone: so operators find it, and so it was before there were
+ * others. */
+static void name_activity(const struct task *t, char *ret, size_t size)
+{
+    if (t->decision.hand_backs)
+        (void)str_format(ret, size, "%s/%u", t->id, t->decision.hand_backs + 1);
+    else
+        (void)str_format(ret, size, "%s", t->id);
+}
+
+static bool may_hand_back(const struct task *t)
+{
+    return t->ours && t->decision.hand_backs < WORKFLOW_HAND_BACKS_MAX;
+}
+
 static void schedule(struct task *t)
 {
     struct temporal_worker *w = t->worker;
@@ -218,9 +235,15 @@ static void schedule(struct task *t)
     Tcom__RetryPolicy retry = TCOM__RETRY_POLICY__INIT;
     Google__Protobuf__Duration whole = GOOGLE__PROTOBUF__DURATION__INIT, beat = whole,
                                first = whole;
-    char name[] = TEMPORAL_WORKER_ACTIVITY;
+    struct temporal_payload input = {0};
+    char name[] = TEMPORAL_WORKER_ACTIVITY, id[ID_MAX + 16];
 
     type.name = name;
+    name_activity(t, id, sizeof id);
+    if (may_hand_back(t)) {
+        (void)json_object_set_new(t->ours, "handBack", json_true());
+        temporal_payload_init(&input, t->ours);
+    }
     queue.name = *t->queue ? t->queue : w->runner_queue;
     queue.kind = TENUM__TASK_QUEUE_KIND__TASK_QUEUE_KIND_NORMAL;
     whole.seconds = ACTIVITY_SECONDS;
@@ -231,10 +254,11 @@ static void schedule(struct task *t)
     retry.backoff_coefficient =
         1; /* only lost runners are retried by it, and the queue counts them */
     retry.maximum_interval = &first;
-    a.activity_id = t->id;
+    a.activity_id = id;
     a.activity_type = &type;
     a.task_queue = &queue;
-    a.input = (Tcom__Payloads *)(uintptr_t)t->decision.input; /* only packed */
+    a.input = input.text ? &input.payloads
+                         : (Tcom__Payloads *)(uintptr_t)t->decision.input; /* only packed */
     a.start_to_close_timeout = &whole;
     a.heartbeat_timeout = &beat;
     a.retry_policy = &retry;
@@ -242,6 +266,7 @@ static void schedule(struct task *t)
     c.attributes_case = TCMD__COMMAND__ATTRIBUTES_SCHEDULE_ACTIVITY_TASK_COMMAND_ATTRIBUTES;
     c.schedule_activity_task_command_attributes = &a;
     complete_task(t, &c);
+    temporal_payload_done(&input);
 }
 
 static void cancel_activity(struct task *t)
@@ -362,6 +387,20 @@ static void conclude(struct task *t)
     json_decref(status);
 }
 
+/* A journal that ended while it was handed back needs no runner that says so. */
+static bool has_ended_meanwhile(const struct task *t)
+{
+    json_t *status;
+    bool ended;
+
+    if (!t->decision.hand_backs)
+        return false;
+    status = t->worker->ev.status(t->id, t->worker->ev.arg);
+    ended = json_is_true(json_object_get(status, "ended"));
+    json_decref(status);
+    return ended;
+}
+
 static void carry_out(struct task *t)
 {
     struct temporal_worker *w = t->worker;
@@ -369,7 +408,10 @@ static void carry_out(struct task *t)
 
     switch (d->step) {
     case WORKFLOW_SCHEDULE:
-        schedule(t);
+        if (has_ended_meanwhile(t))
+            conclude(t);
+        else
+            schedule(t);
         return;
     case WORKFLOW_COMPLETE:
         conclude(t);
@@ -413,6 +455,9 @@ static enum err_code read_input(struct task *t, struct err *err)
         code = err_set(err, ERR_INVALID,
                        "the workflow's input names no execution: it must be "
                        "{\"executionId\": \"aex-…\"}");
+    else if (json_is_string(json_object_get(in, "executionId")) &&
+             t->decision.input->n_payloads == 1)
+        t->ours = json_incref(in);
     json_decref(in);
     return code;
 }

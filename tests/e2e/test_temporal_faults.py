@@ -1,6 +1,7 @@
 """Temporal as an engine when something goes wrong: it is away, slow, frozen, forgets everything; an operator acts
 with its CLI; a server or a runner dies or is late. Nothing is lost, nothing runs twice, and what waits says why."""
 import asyncio
+import base64
 import concurrent.futures
 import contextlib
 import json
@@ -401,6 +402,70 @@ def test_a_late_runner_is_refused(stack):
     assert stack.events(run) == log and stack.lines(run).count("+a") == 1
     os.kill(other.pid, signal.SIGTERM)
     other.wait(timeout=20)
+
+
+def scheduled(temporal, run):
+    """The ids of its activities."""
+    return [e["activityTaskScheduledEventAttributes"]["activityId"] for e in temporal.history(run)
+            if e["eventType"] == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"]
+
+
+def attached(stack, log):
+    """How often its runner has."""
+    return pathlib.Path(stack.home, "data/logs", log).read_text().count('msg="attached"')
+
+
+@contextlib.contextmanager
+def second_runner(stack):
+    stack.other = stack.add_runner()
+    until(lambda: attached(stack, "other-runner.log"))
+    yield
+    if stack.other.poll() is None:
+        os.kill(stack.other.pid, signal.SIGTERM)
+    stack.other.wait(timeout=20)
+
+
+def test_runners_that_are_stopped_hand_a_run_on_without_another_attempt(stack, temporal):
+    """SIGTERM in the middle of a command: it ends, and another runner goes on behind it; then that one, too."""
+    with second_runner(stack):
+        run = stack.begin("gates a")
+        for command in ("a1", "a2"):
+            until(lambda c=command: f"+{c}" in stack.lines(run))
+            holder, before = holder_of(stack, command), attached(stack, "agent-runner.log")
+            os.kill(holder, signal.SIGTERM)
+            open_gate(stack, run)
+            until(lambda c=command: f"-{c}" in stack.lines(run))
+            if holder == stack.other.pid:
+                stack.other.wait(timeout=20)
+            else:  # the server starts another one in its place
+                until(lambda n=before: attached(stack, "agent-runner.log") > n)
+        log = ends(stack, run)
+        closed(temporal, run, "COMPLETED")
+    assert told(log) == ["result", "result"] and stack.lines(run) == ["+a1", "-a1", "+a2", "-a2"]
+    assert len([e for e in log if e["kind"] == "claimed"]) == 3
+    assert scheduled(temporal, run) == [run, f"{run}/2", f"{run}/3"]
+    events = temporal.history(run)
+    assert {e["activityTaskStartedEventAttributes"]["attempt"] for e in events
+            if e["eventType"] == "EVENT_TYPE_ACTIVITY_TASK_STARTED"} == {1}
+    result = events[-1]["workflowExecutionCompletedEventAttributes"]["result"]["payloads"][0]["data"]
+    assert json.loads(base64.b64decode(result)) == {"executionId": run, "phase": "EXECUTION_COMPLETED"}
+
+
+def test_a_pause_outlives_the_runner_that_has_not_heard_of_it(stack, temporal):
+    """What is paused is the activity: it stays the one that is there."""
+    with second_runner(stack):
+        run = stack.begin("gate a")
+        begun(stack, run)
+        holder = holder_of(stack, "a")
+        temporal.cli("activity", "pause", "-w", workflow_id(run), "-a", run)
+        os.kill(holder, signal.SIGTERM)
+        open_gate(stack, run)
+        until(lambda: temporal.describe(run)["pendingActivities"][0]["state"] == "PENDING_ACTIVITY_STATE_PAUSED")
+        assert stack.phase(run) == "IN_PROGRESS" and stack.lines(run) == ["+a", "-a"]
+        temporal.cli("activity", "unpause", "-w", workflow_id(run), "-a", run)
+        assert told(ends(stack, run)) == ["result"]
+        closed(temporal, run, "COMPLETED")
+    assert scheduled(temporal, run) == [run]
 
 
 def test_two_homes_on_one_namespace_lose_nothing_and_say_what_is_wrong(stack, temporal, model):

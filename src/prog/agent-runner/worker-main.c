@@ -133,7 +133,7 @@ static void end_if_idle(void *arg)
 static void begin_drain(struct program *p)
 {
     if (p->activities)
-        activities_drain(p->activities);
+        activities_drain(p->activities, p->ending);
 }
 
 /* Drained by the server: it is about to end this process itself, when that is on its machine. */

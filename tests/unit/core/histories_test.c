@@ -113,8 +113,8 @@ static struct workflow_decision whole(const char *name)
 static void a_closed_history_needs_nothing_more(void **state)
 {
     static const char *const closed[] = {
-        "completed",     "cancelled", "cancelled-untaken", "failed",    "retried", "signalled",
-        "unknown-event", "reset",     "task-timed-out",    "terminated"};
+        "completed",     "cancelled", "cancelled-untaken", "failed",     "retried",    "signalled",
+        "unknown-event", "reset",     "task-timed-out",    "terminated", "handed-back"};
     char name[64];
 
     (void)state;
@@ -125,6 +125,8 @@ static void a_closed_history_needs_nothing_more(void **state)
     assert_int_equal(whole("0.1.0-open.bin").step, WORKFLOW_WAIT);
     assert_true(whole("0.1.0-unknown-event.bin").unknown > 0);
     assert_int_equal(whole("0.1.0-completed.bin").unknown, 0);
+    assert_int_equal(whole("0.1.0-completed.bin").hand_backs, 0);
+    assert_int_equal(whole("0.1.0-handed-back.bin").hand_backs, 2);
 }
 
 int main(void)

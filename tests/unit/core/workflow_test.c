@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#define EVENTS 32
+#define EVENTS 1024
 #define KIND(name) TENUM__EVENT_TYPE__EVENT_TYPE_##name
 
 struct history {
@@ -230,6 +230,175 @@ static void signals_change_no_command_and_are_heard_by_the_task_that_is_complete
     assert_int_equal(decide(&h).step, WORKFLOW_WAIT);
 }
 
+/* An activity that completes with the JSON text as its result. */
+static void complete_with(struct history *h, const char *text)
+{
+    static struct {
+        Thist__ActivityTaskCompletedEventAttributes done;
+        Tcom__Payloads payloads;
+        Tcom__Payload payload, *list[1];
+    } all[EVENTS];
+    Thist__HistoryEvent *e = add(h, KIND(ACTIVITY_TASK_COMPLETED));
+    size_t i = h->count - 1;
+
+    thist__activity_task_completed_event_attributes__init(&all[i].done);
+    tcom__payloads__init(&all[i].payloads);
+    tcom__payload__init(&all[i].payload);
+    all[i].payload.data.data = (uint8_t *)(uintptr_t)text;
+    all[i].payload.data.len = strlen(text);
+    all[i].list[0] = &all[i].payload;
+    all[i].payloads.payloads = all[i].list;
+    all[i].payloads.n_payloads = 1;
+    all[i].done.result = &all[i].payloads;
+    e->attributes_case = THIST__HISTORY_EVENT__ATTRIBUTES_ACTIVITY_TASK_COMPLETED_EVENT_ATTRIBUTES;
+    e->activity_task_completed_event_attributes = &all[i].done;
+}
+
+static void hand_back(struct history *h)
+{
+    add(h, KIND(ACTIVITY_TASK_STARTED));
+    complete_with(h, "{\"executionId\":\"aex-1\",\"handedBack\":true}");
+}
+
+static void what_is_handed_back_is_scheduled_again(void **state)
+{
+    struct history h;
+
+    (void)state;
+    begin(&h);
+    schedule(&h);
+    hand_back(&h);
+    assert_int_equal(decide(&h).step, WORKFLOW_SCHEDULE);
+    assert_int_equal(decide(&h).hand_backs, 1);
+    assert_int_equal(decide(&h).scheduled_id, 0);
+    int64_t id = schedule(&h);
+    assert_int_equal(decide(&h).step, WORKFLOW_WAIT);
+    assert_int_equal(decide(&h).scheduled_id, id);
+    hand_back(&h);
+    add(&h, KIND(WORKFLOW_EXECUTION_SIGNALED)); /* between the two */
+    assert_int_equal(decide(&h).step, WORKFLOW_SCHEDULE);
+    schedule(&h);
+    assert_int_equal(decide(&h).hand_backs, 2);
+    add(&h, KIND(ACTIVITY_TASK_STARTED));
+    complete_with(&h, "{\"executionId\":\"aex-1\",\"phase\":\"EXECUTION_COMPLETED\"}");
+    assert_int_equal(decide(&h).step, WORKFLOW_COMPLETE);
+    assert_non_null(decide(&h).result);
+}
+
+static void other_results_are_no_hand_back(void **state)
+{
+    static const char *const results[] = {"{\"handedBack\":false}",
+                                          "{\"handedBack\":1}",
+                                          "[\"handedBack\"]",
+                                          "\"handedBack\"",
+                                          "null",
+                                          "{\"handedBack\":true",
+                                          ""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        struct history h;
+
+        begin(&h);
+        schedule(&h);
+        complete_with(&h, results[i]);
+        assert_int_equal(decide(&h).step, WORKFLOW_COMPLETE);
+        assert_int_equal(decide(&h).hand_backs, 0);
+    }
+}
+
+static void a_cancel_when_it_was_handed_back_schedules_nothing_anew(void **state)
+{
+    (void)state;
+    for (int when = 0; when < 3; when++) { /* sent to the activity, not yet sent, behind its end */
+        struct history h;
+
+        begin(&h);
+        schedule(&h);
+        if (when < 2)
+            add(&h, KIND(WORKFLOW_EXECUTION_CANCEL_REQUESTED));
+        if (when < 1)
+            add(&h, KIND(ACTIVITY_TASK_CANCEL_REQUESTED));
+        hand_back(&h);
+        if (when == 2)
+            add(&h, KIND(WORKFLOW_EXECUTION_CANCEL_REQUESTED));
+        assert_int_equal(decide(&h).step, WORKFLOW_CANCEL);
+        assert_int_equal(decide(&h).scheduled_id, 0);
+    }
+}
+
+static void a_cancel_after_a_hand_back_goes_to_the_activity_that_is_open(void **state)
+{
+    struct history h;
+
+    (void)state;
+    begin(&h);
+    schedule(&h);
+    hand_back(&h);
+    int64_t id = schedule(&h);
+    add(&h, KIND(WORKFLOW_EXECUTION_CANCEL_REQUESTED)); /* while the task was answered */
+    assert_int_equal(decide(&h).step, WORKFLOW_CANCEL_ACTIVITY);
+    assert_int_equal(decide(&h).scheduled_id, id);
+    add(&h, KIND(ACTIVITY_TASK_CANCEL_REQUESTED));
+    assert_int_equal(decide(&h).step, WORKFLOW_WAIT);
+}
+
+static void a_workflow_that_was_closed_on_a_hand_back_is_over(void **state)
+{
+    static const int kinds[] = {KIND(WORKFLOW_EXECUTION_COMPLETED),
+                                KIND(WORKFLOW_EXECUTION_CANCELED)};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) { /* the journal had ended: no activity was needed any more */
+        struct history h;
+
+        begin(&h);
+        schedule(&h);
+        hand_back(&h);
+        add(&h, KIND(WORKFLOW_TASK_COMPLETED));
+        add(&h, kinds[i]);
+        assert_int_equal(decide(&h).step, WORKFLOW_OVER);
+    }
+}
+
+static void two_activities_at_once_are_another_program_s_after_a_hand_back_too(void **state)
+{
+    struct history h;
+    struct workflow_decision d;
+    struct err err;
+
+    (void)state;
+    begin(&h);
+    schedule(&h);
+    hand_back(&h);
+    schedule(&h);
+    schedule(&h);
+    assert_int_equal(workflow_decide(h.list, h.count, &d, &err), ERR_STATE);
+    begin(&h);
+    schedule(&h);
+    hand_back(&h);
+    hand_back(&h); /* nothing is open */
+    assert_int_equal(workflow_decide(h.list, h.count, &d, &err), ERR_STATE);
+}
+
+static void hand_backs_are_bounded(void **state)
+{
+    static struct history h;
+    struct workflow_decision d;
+
+    (void)state;
+    begin(&h);
+    for (unsigned n = 0; n <= WORKFLOW_HAND_BACKS_MAX; n++) {
+        assert_int_equal(decide(&h).step, WORKFLOW_SCHEDULE);
+        assert_int_equal(decide(&h).hand_backs, n);
+        schedule(&h);
+        hand_back(&h);
+    }
+    d = decide(&h); /* nobody was told that this one may be */
+    assert_int_equal(d.step, WORKFLOW_COMPLETE);
+    assert_int_equal(d.hand_backs, WORKFLOW_HAND_BACKS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +413,13 @@ int main(void)
         cmocka_unit_test(kinds_of_events_that_are_not_known_change_nothing),
         cmocka_unit_test(the_history_of_another_program_is_refused),
         cmocka_unit_test(no_start_is_no_history),
+        cmocka_unit_test(what_is_handed_back_is_scheduled_again),
+        cmocka_unit_test(other_results_are_no_hand_back),
+        cmocka_unit_test(a_cancel_when_it_was_handed_back_schedules_nothing_anew),
+        cmocka_unit_test(a_cancel_after_a_hand_back_goes_to_the_activity_that_is_open),
+        cmocka_unit_test(a_workflow_that_was_closed_on_a_hand_back_is_over),
+        cmocka_unit_test(two_activities_at_once_are_another_program_s_after_a_hand_back_too),
+        cmocka_unit_test(hand_backs_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
