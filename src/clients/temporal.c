@@ -35,6 +35,7 @@ static const struct method methods[] = {
     [TEMPORAL_HEARTBEAT] = {SERVICE "RecordActivityTaskHeartbeat", &tsvc__record_activity_task_heartbeat_response__descriptor, ATTEMPT_MS},
     [TEMPORAL_COMPLETE_ACTIVITY] = {SERVICE "RespondActivityTaskCompleted", &tsvc__respond_activity_task_completed_response__descriptor, ATTEMPT_MS},
     [TEMPORAL_FAIL_ACTIVITY] = {SERVICE "RespondActivityTaskFailed", &tsvc__respond_activity_task_failed_response__descriptor, ATTEMPT_MS},
+    [TEMPORAL_FAIL_ACTIVITY_BY_ID] = {SERVICE "RespondActivityTaskFailedById", &tsvc__respond_activity_task_failed_by_id_response__descriptor, ATTEMPT_MS},
     [TEMPORAL_CANCEL_ACTIVITY] = {SERVICE "RespondActivityTaskCanceled", &tsvc__respond_activity_task_canceled_response__descriptor, ATTEMPT_MS},
     [TEMPORAL_REQUEST_CANCEL] = {SERVICE "RequestCancelWorkflowExecution", &tsvc__request_cancel_workflow_execution_response__descriptor, ATTEMPT_MS},
     [TEMPORAL_SIGNAL] = {SERVICE "SignalWorkflowExecution", &tsvc__signal_workflow_execution_response__descriptor, ATTEMPT_MS},

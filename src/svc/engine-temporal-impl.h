@@ -1,7 +1,7 @@
 /* engine-temporal-impl.h — what the files of the Temporal engine share: engine-temporal.c (is it
  * there; what the workflow worker asks), engine-temporal-start.c (the outbox: what the queue offers
- * becomes workflows), engine-temporal-look.c (what became of them outside; who polls). For them
- * only. */
+ * becomes workflows), engine-temporal-look.c (what became of them outside; who polls),
+ * engine-temporal-lost.c (attempts whose runner is lost). For them only. */
 #ifndef SVC_ENGINE_TEMPORAL_IMPL_H
 #define SVC_ENGINE_TEMPORAL_IMPL_H
 
@@ -35,6 +35,7 @@ struct engine_temporal {
     struct map offers;             /* execution id → struct offer */
     struct offer *due, **due_tail; /* those to be started, in the order they were offered */
     unsigned starting;
+    struct lost *lost;              /* owned; asked about */
     struct temporal_call *greeting; /* one of the calls that lead to ready */
     struct loop_timer *again, *look;
     int64_t again_ms;
@@ -74,5 +75,10 @@ void engine_temporal_end_journal(struct engine_temporal *e, const char *id, bool
                                  const char *why, engine_done_fn *done, void *arg);
 void engine_temporal_ask_how(struct offer *o); /* has it ended? */
 void engine_temporal_on_look(void *arg);       /* of the timer */
+
+/* ---- engine-temporal-lost.c ---- */
+
+void engine_temporal_lost(struct engine_temporal *e, const char *execution_id);
+void engine_temporal_lost_free(struct engine_temporal *e); /* all of them */
 
 #endif

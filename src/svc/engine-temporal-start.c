@@ -283,9 +283,16 @@ static void on_closed(const char *id, const char *why, void *arg)
         engine_temporal_drop(o);
 }
 
+static void on_lost(const char *id, void *arg)
+{
+    engine_temporal_lost(arg, id);
+}
+
 void engine_temporal_dispatch(struct engine_temporal *e)
 {
-    queue_set_dispatch(e->queue,
-                       &(struct queue_dispatch){
-                           .offer = on_offer, .cancel = on_cancel, .closed = on_closed, .arg = e});
+    queue_set_dispatch(e->queue, &(struct queue_dispatch){.offer = on_offer,
+                                                          .lost = on_lost,
+                                                          .cancel = on_cancel,
+                                                          .closed = on_closed,
+                                                          .arg = e});
 }

@@ -331,6 +331,7 @@ void engine_temporal_free(struct engine_temporal *e)
         return;
     queue_set_dispatch(e->queue, &(struct queue_dispatch){0});
     temporal_worker_free(e->worker);
+    engine_temporal_lost_free(e);
     for (size_t i = 0; map_next(&e->offers, &i, &id, &value);)
         engine_temporal_offer_free(value);
     map_done(&e->offers);

@@ -138,6 +138,8 @@ static void lose_claim(struct item *it)
         close_failed(it);
     } else {
         log_warn("runner lost; execution is queued again", "run", it->id);
+        if (it->engine->dispatch.lost)
+            it->engine->dispatch.lost(it->id, it->engine->dispatch.arg);
         queue_again(it, "the runner was lost; the run goes on from its last step", NULL, NULL);
     }
 }

@@ -56,6 +56,8 @@ struct queue_dispatch {
     /* It may run now: it is the first open execution of its session. Said again after a lost lease
      * and after a restart, so offering twice must be offering once. */
     void (*offer)(const char *execution_id, const char *session_id, bool own_folder, void *arg);
+    /* Who had it has lost it, and did not say so itself. It is offered again. */
+    void (*lost)(const char *execution_id, void *arg);
     /* Somebody wants it cancelled; the wish is on disk, and a runner that holds it is told. */
     void (*cancel)(const char *execution_id, const char *reason, void *arg);
     /* It is open no more. why: NULL when its runner has ended it; else it ended here, without one,

@@ -425,6 +425,26 @@ def second_runner(stack):
     stack.other.wait(timeout=20)
 
 
+@pytest.mark.parametrize("victim", ["runner", "server and runner"])
+def test_a_killed_runner_s_run_goes_on_without_waiting_for_its_heartbeats(temporal, model, victim):
+    """The time-out of a heartbeat is longer than this test may take."""
+    with Stack(model.url, **temporal.settings(heartbeat="10m")) as stack:
+        run = stack.begin("gate a")
+        begun(stack, run)
+        if victim == "runner":
+            stack.kill_runner()
+        else:
+            stack.kill_all()
+            stack.cli("server", "start")
+        log = ends(stack, run)
+        assert told(log) == ["unknown"] and stack.lines(run) == ["+a"]
+        closed(temporal, run, "COMPLETED")
+        started = [e["activityTaskStartedEventAttributes"] for e in temporal.history(run)
+                   if e["eventType"] == "EVENT_TYPE_ACTIVITY_TASK_STARTED"]
+        assert [e["attempt"] for e in started] == [2]
+        assert "its runner is lost" in started[0]["lastFailure"]["message"]
+
+
 def test_runners_that_are_stopped_hand_a_run_on_without_another_attempt(stack, temporal):
     """SIGTERM in the middle of a command: it ends, and another runner goes on behind it; then that one, too."""
     with second_runner(stack):

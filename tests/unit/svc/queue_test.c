@@ -784,7 +784,7 @@ static void a_run_to_be_cancelled_that_is_given_back_ends_cancelled(void **state
 
 struct dispatch {
     char offered[RUNS][16], closed[RUNS][16], why[RUNS][32];
-    unsigned offers, cancels, closes, own_folders;
+    unsigned offers, cancels, closes, own_folders, losses;
     struct bench *bench;
 };
 
@@ -796,6 +796,12 @@ static void on_offer(const char *id, const char *session, bool own_folder, void 
     (void)str_format(d->offered[d->offers++], sizeof d->offered[0], "%s", id);
     d->own_folders += own_folder;
     look(d->bench);
+}
+
+static void on_offer_lost(const char *id, void *arg)
+{
+    assert_string_equal(id, "r1");
+    ((struct dispatch *)arg)->losses++;
 }
 
 static void on_offer_cancel(const char *id, const char *reason, void *arg)
@@ -816,8 +822,8 @@ static void on_offer_closed(const char *id, const char *why, void *arg)
 static void dispatch(struct bench *b, struct dispatch *d)
 {
     *d = (struct dispatch){.bench = b};
-    queue_set_dispatch(b->e,
-                       &(struct queue_dispatch){on_offer, on_offer_cancel, on_offer_closed, d});
+    queue_set_dispatch(b->e, &(struct queue_dispatch){on_offer, on_offer_lost, on_offer_cancel,
+                                                      on_offer_closed, d});
 }
 
 static void what_may_run_is_offered_once_and_assigned_to_nobody(void **state)
@@ -873,6 +879,7 @@ static void a_lost_lease_offers_again(void **state)
     detach(&b->a);
     wait_until(b, &d.offers, 2);
     assert_string_equal(d.offered[1], "r1");
+    assert_int_equal(d.losses, 1);
     attach(b, &b->b, "B", 1);
     assert_int_equal(claim(b, &b->b, "r1"), 2);
 }
@@ -888,6 +895,7 @@ static void what_is_given_back_is_offered_again(void **state)
     (void)claim(b, &b->a, "r1");
     assert_int_equal(release(b, &b->a, "r1", 1, false), ERR_OK);
     assert_int_equal(d.offers, 2);
+    assert_int_equal(d.losses, 0); /* who gives it back tells Temporal itself */
     attach(b, &b->b, "B", 1);
     assert_int_equal(claim(b, &b->b, "r1"), 2);
 }
