@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -396,12 +397,13 @@ static void ended(struct fold *f, Aexec__ExecutionPhase phase, const char *say, 
 
 static void cancelled(struct fold *f, const Exec__Event *e)
 {
-    char say[512];
+    struct buf say;
 
-    (void)str_format(say, sizeof say,
-                     str_is_empty(e->cancelled->reason) ? "cancelled" : "cancelled: %s",
-                     e->cancelled->reason);
-    ended(f, AEXEC__EXECUTION_PHASE__EXECUTION_CANCELLED, say, e->at_ms);
+    buf_init(&say, 0);
+    buf_printf(&say, str_is_empty(e->cancelled->reason) ? "cancelled" : "cancelled: %s",
+               e->cancelled->reason);
+    ended(f, AEXEC__EXECUTION_PHASE__EXECUTION_CANCELLED, buf_text(&say), e->at_ms);
+    buf_done(&say);
 }
 
 void fold_apply(struct fold *f, const Exec__Event *e)
