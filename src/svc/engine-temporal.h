@@ -10,12 +10,11 @@
  * stay pending, and say why.
  * When it was away they are all offered again: it may have forgotten them (a development server
  * without a database).
- * A runner that lost its lease without a word is told to Temporal: its attempt fails at once, and not
- * only when its heartbeats have been missed.
- * What an operator does to a workflow from outside (terminate) is found by asking, every 10 s while
- * there is work, and when a start says that the workflow has ended. A reset ends one run of it and
- * begins another: that is no end.
- * Threads: the loop's. */
+ * A runner that lost its lease without a word is told to Temporal: its attempt fails at once, and
+ * not only when its heartbeats have been missed. What an operator does to a workflow from outside
+ * (terminate) is found by asking, every 10 s while there is work, and when a start says that the
+ * workflow has ended. A reset ends one run of it and begins another: that is no end. Threads: the
+ * loop's. */
 #ifndef SVC_ENGINE_TEMPORAL_H
 #define SVC_ENGINE_TEMPORAL_H
 

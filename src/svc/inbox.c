@@ -104,3 +104,16 @@ enum err_code inbox_unread(sqlite3 *db, const char *execution_id, inbox_fn *fn, 
     sqlite3_reset(st);
     return rc == SQLITE_DONE ? ERR_OK : store_error(db, "reading what was said", err);
 }
+
+bool inbox_any(sqlite3 *db, const char *execution_id)
+{
+    sqlite3_stmt *st;
+    bool any;
+
+    if (store_prepare(db, "SELECT 1 FROM inbox WHERE execution_id = ?1 LIMIT 1", &st, NULL))
+        return false;
+    sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
+    any = sqlite3_step(st) == SQLITE_ROW;
+    sqlite3_reset(st);
+    return any;
+}

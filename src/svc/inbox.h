@@ -11,6 +11,7 @@
 #define SVC_INBOX_H
 
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,5 +40,8 @@ MUST_CHECK enum err_code inbox_tx_delete(sqlite3 *db, const char *execution_id, 
 typedef void inbox_fn(const struct inbox_input *in, void *arg);
 MUST_CHECK enum err_code inbox_unread(sqlite3 *db, const char *execution_id, inbox_fn *fn,
                                       void *arg, size_t *ret_count, struct err *err);
+
+/* Has anything ever been said to it? */
+bool inbox_any(sqlite3 *db, const char *execution_id);
 
 #endif

@@ -212,8 +212,23 @@ static bool take_exchange(const Exec__Event *e, void *arg)
     return true;
 }
 
+/* What was said on the way belongs to the task. */
+static bool take_input(const Exec__Event *e, void *arg)
+{
+    struct exchange *x = arg;
+    struct buf all;
+
+    if (e->kind_case != EXEC__EVENT__KIND_INPUT_RECEIVED || !x->message)
+        return true;
+    buf_init(&all, 0);
+    buf_printf(&all, "%s\n\n%s", x->message, e->input_received->text);
+    free(x->message);
+    x->message = buf_take_text(&all);
+    return true;
+}
+
 /* Adds one earlier run in front. False when there is no room for it or any before it. */
-static bool add_exchange(struct journal *j, Runner__ClaimResponse *r, const char *id,
+static bool add_exchange(sqlite3 *db, struct journal *j, Runner__ClaimResponse *r, const char *id,
                          const struct journal_head *head, size_t *room)
 {
     struct exchange x = {0};
@@ -221,6 +236,7 @@ static bool add_exchange(struct journal *j, Runner__ClaimResponse *r, const char
     size_t need;
 
     if (journal_read(j, id, 1, 1, take_exchange, &x, NULL) ||
+        (inbox_any(db, id) && journal_read(j, id, 2, SIZE_MAX, take_input, &x, NULL)) ||
         journal_read(j, id, head->seq, 1, take_exchange, &x, NULL) || !x.message || !x.answer) {
         free(x.message);
         free(x.answer);
@@ -267,7 +283,7 @@ static enum err_code put_history(sqlite3 *db, struct journal *j, Runner__ClaimRe
     sqlite3_reset(st);
     for (size_t i = 0; i < count; i++) {
         struct journal_head head;
-        if (journal_head(j, ids[i], &head, NULL) || !add_exchange(j, r, ids[i], &head, &room))
+        if (journal_head(j, ids[i], &head, NULL) || !add_exchange(db, j, r, ids[i], &head, &room))
             break;
     }
     return ERR_OK;

@@ -172,6 +172,8 @@ def test_what_is_said_to_a_run_is_read_after_the_results_of_what_it_does(stack, 
     assert said(log) == [(f"uid {os.getuid()}", "Leave the tests alone.")]
     assert [m["role"] for m in newest_request(model)[-2:]] == ["tool", "user"]
     assert newest_request(model)[-1]["content"] == "Leave the tests alone."
+    ends(stack, stack.begin("say", "--session", stack.inspect(run)["spec"]["sessionId"]))
+    assert "gate a\n\nLeave the tests alone." in [m["content"] for m in newest_request(model)]  # in its history
     late = stack.cli("send", run, "-m", "more", check=False)
     assert late.returncode == 1 and "has ended" in late.stderr
     assert "Leave the tests alone." in [m.get("content") for m in stack.inspect(run)["status"]["messages"]]
