@@ -28,7 +28,8 @@ static void decide(const Thist__History *h)
         if (workflow_decide(h->events, n, &d, &err))
             continue;
         assert(!workflow_decide(h->events, n, &again, &err) && d.step == again.step);
-        assert(d.cancel_reason && d.cancel_by && d.signal);
+        assert(d.cancel_reason && d.cancel_by && d.heard <= n);
+        assert(d.hand_backs <= WORKFLOW_HAND_BACKS_MAX);
         read_value(d.input);
         read_value(d.result);
         temporal_payload_failure(d.failure, words, sizeof words);
