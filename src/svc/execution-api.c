@@ -5,18 +5,21 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/own.h"
 #include "base/str.h"
 #include "base/ulid.h"
 #include "core/rules.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
-#define READ_STEP 64 /* events a turn, so that one long journal does not hold the loop */
+#define SEND_WAIT_MS 2000 /* for a runner to take what was said to its run */
+#define READ_STEP 64      /* events a turn, so that one long journal does not hold the loop */
 
 struct execution_api {
-    struct loop *loop;       /* borrowed */
-    struct journal *journal; /* borrowed */
-    struct engine *engine;   /* borrowed */
-    struct follow *follows;  /* owned */
+    struct loop *loop;        /* borrowed */
+    struct journal *journal;  /* borrowed */
+    struct engine *engine;    /* borrowed */
+    struct follow *follows;   /* owned */
+    struct sending *sendings; /* owned */
 };
 
 /* One open events stream. It always reads from the journal, never from memory: a live event only
@@ -238,35 +241,117 @@ static void cancel(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
 /* ---- what people say to a run -------------------------------------------------------------------
  */
 
+/* It has two halves: it is kept (the engine says so), and the journal has it (the watch does). */
 struct sending {
-    struct rpc_call *call; /* borrowed; NULL once closed */
-    char *id;              /* owned */
+    struct execution_api *api;    /* borrowed */
+    struct sending *next, **prev; /* in api->sendings */
+    struct rpc_call *call;        /* borrowed; NULL once closed */
+    struct journal_watch *watch;  /* owned */
+    struct loop_timer *late;      /* owned; a runner that does not take it now */
+    char *execution_id, *id;      /* owned */
+    bool kept, journaled, ended;
 };
 
-static void send_closed(void *arg)
+static void sending_free(struct sending *s)
 {
-    ((struct sending *)arg)->call = NULL;
-}
-
-static void send_done(const struct err *err, void *arg)
-{
-    struct sending *s = arg;
-    Exec__SendResponse r = EXEC__SEND_RESPONSE__INIT;
-
-    if (s->call) {
+    *s->prev = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    if (s->call)
         rpc_call_on_closed(s->call, NULL, NULL);
-        r.id = s->id;
-        if (err)
-            rpc_call_fail(s->call, err);
-        else
-            rpc_call_reply(s->call, &r.base);
-    }
+    journal_unwatch(s->watch);
+    loop_timer_free(s->late);
+    free(s->execution_id);
     free(s->id);
     free(s);
 }
 
+static void answer_send(struct sending *s, const struct err *err)
+{
+    Exec__SendResponse r = EXEC__SEND_RESPONSE__INIT;
+    struct rpc_call *call = TAKE(s->call);
+
+    if (call) {
+        rpc_call_on_closed(call, NULL, NULL);
+        r.id = s->id;
+        r.journaled = s->journaled;
+        if (err)
+            rpc_call_fail(call, err);
+        else
+            rpc_call_reply(call, &r.base);
+    }
+    sending_free(s);
+}
+
+static void settle(struct sending *s)
+{
+    struct err err;
+
+    if (!s->kept)
+        return; /* what the journal says meanwhile is looked at then */
+    if (s->journaled) {
+        answer_send(s, NULL);
+    } else if (s->ended) {
+        err_set(&err, ERR_STATE, "execution '%.80s' has ended, and has not read it",
+                s->execution_id);
+        answer_send(s, &err);
+    }
+}
+
+static void send_closed(void *arg)
+{
+    struct sending *s = arg;
+
+    s->call = NULL;
+    if (s->kept)
+        sending_free(s);
+}
+
+static void send_late(void *arg)
+{
+    answer_send(arg, NULL);
+}
+
+static void send_event_seen(const Exec__Event *e, void *arg)
+{
+    struct sending *s = arg;
+
+    s->journaled |=
+        e->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED && str_eq(e->input_received->id, s->id);
+    s->ended |= rules_is_terminal(e);
+    settle(s);
+}
+
+static void send_deleted(void *arg)
+{
+    struct sending *s = arg;
+
+    s->ended = true;
+    settle(s);
+}
+
+static void send_kept(const struct err *err, void *arg)
+{
+    struct sending *s = arg;
+    struct journal_head head;
+
+    s->kept = true;
+    if (err || !s->call) {
+        answer_send(s, err);
+    } else if (s->journaled || s->ended) {
+        settle(s);
+    } else if (journal_head(s->api->journal, s->execution_id, &head, NULL) ||
+               head.state != JOURNAL_CLAIMED) {
+        answer_send(s, NULL);
+    } else {
+        loop_timer_in(s->late, SEND_WAIT_MS);
+    }
+}
+
 static void say(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 {
+    static const struct journal_live live = {.on_event = send_event_seen,
+                                             .on_deleted = send_deleted};
     struct execution_api *a = arg;
     const Exec__SendRequest *req = (const Exec__SendRequest *)msg;
     char made[ULID_LEN + 1], by[32];
@@ -283,10 +368,19 @@ static void say(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
         return;
     }
     s = mem_new(sizeof *s);
+    s->api = a;
     s->call = call;
+    s->execution_id = mem_str(req->execution_id);
     s->id = mem_str(in.id);
+    s->prev = &a->sendings;
+    s->next = a->sendings;
+    if (s->next)
+        s->next->prev = &s->next;
+    a->sendings = s;
+    s->late = loop_timer_new(a->loop, send_late, s);
+    s->watch = journal_watch(a->journal, s->execution_id, &live, s); /* before: no gap */
     rpc_call_on_closed(call, send_closed, s);
-    a->engine->ops->input(a->engine, req->execution_id, &in, send_done, s);
+    a->engine->ops->input(a->engine, req->execution_id, &in, send_kept, s);
 }
 
 /* ---- life --------------------------------------------------------------------------------------
@@ -309,6 +403,8 @@ void execution_api_free(struct execution_api *a)
         return;
     while (a->follows)
         follow_free(a->follows);
+    while (a->sendings)
+        sending_free(a->sendings);
     free(a);
 }
 

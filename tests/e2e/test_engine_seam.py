@@ -164,8 +164,8 @@ def newest_request(model):
 def test_what_is_said_to_a_run_is_read_after_the_results_of_what_it_does(stack, model):
     run = stack.begin("gate a")
     begun(stack, run)
-    stack.cli("send", run, "-m", "Leave the tests alone.")
-    until(lambda: journal_says(stack, run))
+    assert "with its next turn" in stack.cli("send", run, "-m", "Leave the tests alone.").stderr
+    assert journal_says(stack, run)
     open_gate(stack, run)
     log = ends(stack, run)
     assert log[-1]["answer"] == "Said."  # what the model says to anything but a gate
@@ -184,7 +184,7 @@ def test_what_is_said_to_a_run_that_waits_is_read_with_its_task(stack, model):
     begun(stack, first)
     second = stack.begin("say", "--session", stack.inspect(first)["spec"]["sessionId"])
     for text in ("one", "two"):
-        stack.cli("send", second, "-m", text)
+        assert "when a runner has it" in stack.cli("send", second, "-m", text).stderr
     open_gate(stack, first)
     assert [text for _, text in said(ends(stack, second))] == ["one", "two"]
     assert [m["content"] for m in newest_request(model)[-3:]] == ["say", "one", "two"]

@@ -30,7 +30,10 @@ int cmd_send_run(struct cli *cli)
                          &answer, &err);
     }
     if (!code) {
-        cli_note(cli, "%s reads it with its next turn", kinds_id(r));
+        cli_note(cli,
+                 ((Exec__SendResponse *)answer)->journaled ? "%s reads it with its next turn"
+                                                           : "%s is told when a runner has it",
+                 kinds_id(r));
         protobuf_c_message_free_unpacked(answer, NULL);
     }
     kinds_free(r);

@@ -263,7 +263,7 @@ const struct cmd cmd_table[] = {
      cmd_run_logs, false},
     {"send", "RUN", 1, 1, "Say something to a run that is under way",
      "The model reads it with its next turn, after the results of the tools that run now; a run does not\n"
-     "complete while it has not. Fails when the run has ended. With Temporal the signal `input` does the same.",
+     "complete over it. Fails when the run has ended. With Temporal the signal `input` does the same.",
      send_flags, NULL,
      {{"stigmer send aex-01h... -m \"Leave the tests as they are\"", "a word on the way"},
       {"stigmer send aex-01h... -m @notes.md", "a file"}},
