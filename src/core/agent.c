@@ -483,6 +483,12 @@ static void call_model(struct agent *a, uint32_t attempt, int64_t now_ms)
     push(a, AGENT_CALL_MODEL, NULL);
 }
 
+static bool has_no_more(const struct agent *a)
+{
+    return (a->max_turns && a->finished_turns >= a->max_turns) ||
+           (a->max_tokens && a->tokens >= a->max_tokens);
+}
+
 static bool limit_is_reached(struct agent *a, int64_t now_ms)
 {
     char text[300];
@@ -523,10 +529,13 @@ static void decide_end(struct agent *a, int64_t now_ms)
     const Exec__TurnFinished *t = a->last_turn;
     char text[600];
 
-    if (a->unread) {
-        if (!limit_is_reached(a, now_ms))
-            call_model(a, 1, now_ms);
-    } else if (is_refusal(t)) {
+    if (a->unread && !has_no_more(a)) {
+        call_model(a, 1, now_ms);
+        return;
+    }
+    if (a->unread)
+        append_notice(a, "what was said last is not read: the run has used what it may", now_ms);
+    if (is_refusal(t)) {
         (void)str_format(text, sizeof text, "%s/%s refused to answer (%s)%s%.300s", a->provider,
                          a->model, t->stop, agent_turn_is_empty(t) ? "" : ": ", t->text);
         append_failed(a, "refusal", text, now_ms);

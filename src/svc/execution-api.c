@@ -16,6 +16,7 @@
 
 struct execution_api {
     struct loop *loop;        /* borrowed */
+    struct store *store;      /* borrowed */
     struct journal *journal;  /* borrowed */
     struct engine *engine;    /* borrowed */
     struct follow *follows;   /* owned */
@@ -336,6 +337,7 @@ static void send_kept(const struct err *err, void *arg)
     struct journal_head head;
 
     s->kept = true;
+    s->journaled |= !err && inbox_is_read(store_read_db(s->api->store), s->execution_id, s->id);
     if (err || !s->call) {
         answer_send(s, err);
     } else if (s->journaled || s->ended) {
@@ -386,12 +388,13 @@ static void say(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
 /* ---- life --------------------------------------------------------------------------------------
  */
 
-struct execution_api *execution_api_new(struct loop *loop, struct journal *journal,
-                                        struct engine *engine)
+struct execution_api *execution_api_new(struct loop *loop, struct store *store,
+                                        struct journal *journal, struct engine *engine)
 {
     struct execution_api *a = mem_new(sizeof *a);
 
     a->loop = loop;
+    a->store = store;
     a->journal = journal;
     a->engine = engine;
     return a;

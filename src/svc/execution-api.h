@@ -10,8 +10,8 @@
 
 struct execution_api;
 
-struct execution_api *execution_api_new(struct loop *loop, struct journal *journal,
-                                        struct engine *engine);
+struct execution_api *execution_api_new(struct loop *loop, struct store *store,
+                                        struct journal *journal, struct engine *engine);
 void execution_api_free(struct execution_api *a); /* after the rpc server */
 void execution_api_add(struct rpc_server *s, struct execution_api *a);
 

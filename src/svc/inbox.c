@@ -11,7 +11,7 @@ enum err_code inbox_check(const struct inbox_input *in, struct err *err)
 {
     if (str_is_empty(in->id) || strlen(in->id) > INBOX_ID_MAX)
         return err_set(err, ERR_INVALID, "what is said needs an id of 1 to %d bytes", INBOX_ID_MAX);
-    if (str_is_empty(in->text))
+    if (in->text[strspn(in->text, " \t\r\n")] == '\0') /* some providers refuse such a turn */
         return err_set(err, ERR_INVALID, "the message is empty");
     if (strlen(in->text) > INBOX_TEXT_MAX)
         return err_set(err, ERR_INVALID, "the message has %zu bytes; the limit is %zu",
@@ -34,23 +34,25 @@ enum err_code inbox_tx_put(sqlite3 *db, const char *execution_id, const struct i
 {
     sqlite3_stmt *st;
     size_t count;
-    enum err_code code = inbox_unread(db, execution_id, NULL, NULL, &count, err);
+    enum err_code code = store_prepare(db,
+                                       "INSERT OR IGNORE INTO inbox(execution_id, id, sender, text)"
+                                       " VALUES(?1, ?2, ?3, ?4)",
+                                       &st, err);
 
     if (code)
-        return code;
-    if (count >= UNREAD_MAX)
-        return err_set(err, ERR_LIMIT, "execution '%.80s' has %d messages that it has not read yet",
-                       execution_id, UNREAD_MAX);
-    if ((code = store_prepare(db,
-                              "INSERT OR IGNORE INTO inbox(execution_id, id, sender, text)"
-                              " VALUES(?1, ?2, ?3, ?4)",
-                              &st, err)))
         return code;
     sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 2, in->id, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 3, in->by, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 4, in->text, -1, SQLITE_STATIC);
-    return done(db, st, "writing what was said", err);
+    if ((code = done(db, st, "writing what was said", err)) || sqlite3_changes(db) == 0 ||
+        (code = inbox_unread(db, execution_id, NULL, NULL, &count, err)))
+        return code;
+    return count <= UNREAD_MAX
+               ? ERR_OK
+               : err_set(err, ERR_LIMIT,
+                         "execution '%.80s' has %d messages that it has not read yet", execution_id,
+                         UNREAD_MAX);
 }
 
 enum err_code inbox_tx_read(sqlite3 *db, const char *execution_id, const char *id, uint64_t seq,
@@ -103,6 +105,21 @@ enum err_code inbox_unread(sqlite3 *db, const char *execution_id, inbox_fn *fn, 
     }
     sqlite3_reset(st);
     return rc == SQLITE_DONE ? ERR_OK : store_error(db, "reading what was said", err);
+}
+
+bool inbox_is_read(sqlite3 *db, const char *execution_id, const char *id)
+{
+    sqlite3_stmt *st;
+    bool is;
+
+    if (store_prepare(db, "SELECT 1 FROM inbox WHERE execution_id = ?1 AND id = ?2 AND seq > 0",
+                      &st, NULL))
+        return false;
+    sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
+    sqlite3_bind_text(st, 2, id, -1, SQLITE_STATIC);
+    is = sqlite3_step(st) == SQLITE_ROW;
+    sqlite3_reset(st);
+    return is;
 }
 
 bool inbox_any(sqlite3 *db, const char *execution_id)

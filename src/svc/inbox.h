@@ -41,6 +41,9 @@ typedef void inbox_fn(const struct inbox_input *in, void *arg);
 MUST_CHECK enum err_code inbox_unread(sqlite3 *db, const char *execution_id, inbox_fn *fn,
                                       void *arg, size_t *ret_count, struct err *err);
 
+/* Has the journal the one of this id? Also of an execution that has ended since. */
+bool inbox_is_read(sqlite3 *db, const char *execution_id, const char *id);
+
 /* Has anything ever been said to it? */
 bool inbox_any(sqlite3 *db, const char *execution_id);
 

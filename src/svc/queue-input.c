@@ -53,6 +53,8 @@ static enum err_code say_job(sqlite3 *db, void *arg, struct err *err)
 
     if (code)
         return code;
+    if (inbox_is_read(db, s->id, s->said_id))
+        return ERR_OK; /* its sender was not answered, and says it again */
     if (head.state == JOURNAL_ENDED)
         return err_set(err, ERR_STATE, "execution '%.80s' has ended already", s->id);
     return inbox_tx_put(db, s->id, &in, err);

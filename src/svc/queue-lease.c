@@ -32,6 +32,7 @@ static void on_closed(const struct err *err, uint64_t last_seq, void *arg)
             it->deadline = loop_now_ms(c->engine->loop) + c->engine->config.lease_ms;
         }
     } else if (it) {
+        queue_warn_unread(it);
         queue_drop(it, it->cancel_by ? it->cancel_reason : "it has ended");
     }
     queue_pump(c->engine);

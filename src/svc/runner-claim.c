@@ -15,6 +15,7 @@
 
 #define HISTORY_RUNS 20
 #define HISTORY_BYTES ((size_t)64 << 10)
+#define SAID_MAX (HISTORY_BYTES / 8) /* of one task, with what was said on the way */
 
 /* The stored message of a resource; the caller's. */
 static enum err_code load(sqlite3 *db, const char *what, const char *id,
@@ -218,8 +219,9 @@ static bool take_input(const Exec__Event *e, void *arg)
     struct exchange *x = arg;
     struct buf all;
 
-    if (e->kind_case != EXEC__EVENT__KIND_INPUT_RECEIVED || !x->message)
-        return true;
+    if (e->kind_case != EXEC__EVENT__KIND_INPUT_RECEIVED || !x->message ||
+        strlen(x->message) + strlen(e->input_received->text) > SAID_MAX)
+        return true; /* too long for a history: its task and its answer stay */
     buf_init(&all, 0);
     buf_printf(&all, "%s\n\n%s", x->message, e->input_received->text);
     free(x->message);

@@ -512,12 +512,35 @@ static enum err_code read_said(const Thist__WorkflowExecutionSignaledEventAttrib
     return code;
 }
 
+static bool is_input(const Thist__HistoryEvent *e)
+{
+    return e->attributes_case ==
+               THIST__HISTORY_EVENT__ATTRIBUTES_WORKFLOW_EXECUTION_SIGNALED_EVENT_ATTRIBUTES &&
+           str_eq(e->workflow_execution_signaled_event_attributes->signal_name, "input");
+}
+
+/* The same in every history of this workflow: a reset begins a new run and says its signals again,
+ * as other events. So it is the text, and the how many-th of the signals it is. */
+static void name_said(const struct task *t, const char *text, char *ret, size_t size)
+{
+    const Tcom__WorkflowExecution *x = t->poll->workflow_execution;
+    uint64_t hash = 1469598103934665603u; /* FNV-1a */
+    size_t nth = 0;
+
+    for (size_t i = 0; i < t->at; i++)
+        nth += is_input(t->events[i]);
+    for (const char *p = x ? x->workflow_id : ""; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    for (const char *p = text; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+    (void)str_format(ret, size, "temporal/%zu/%016" PRIx64, nth, hash);
+}
+
 /* True: on_heard goes on. */
 static bool say(struct task *t, const Thist__HistoryEvent *e)
 {
     const Thist__WorkflowExecutionSignaledEventAttributes *a =
         e->workflow_execution_signaled_event_attributes;
-    const Tcom__WorkflowExecution *x = t->poll->workflow_execution;
     struct inbox_input in = {.by = str_is_empty(a->identity) ? "temporal" : a->identity};
     char id[INBOX_ID_MAX];
     json_t *said;
@@ -528,9 +551,9 @@ static bool say(struct task *t, const Thist__HistoryEvent *e)
         log_warn("a signal that cannot be read", "run", t->id, "signal", "input", "why", err.msg);
         return false;
     }
-    (void)str_format(id, sizeof id, "temporal/%s/%" PRId64, x ? x->run_id : "", e->event_id);
     in.id = id;
     in.text = json_string_value(json_is_string(said) ? said : json_object_get(said, "text"));
+    name_said(t, in.text, id, sizeof id);
     if (inbox_check(&in, &err)) {
         log_warn("a signal that cannot be read", "run", t->id, "signal", "input", "why", err.msg);
     } else {
@@ -560,7 +583,7 @@ static void hear(struct task *t)
         if (e->attributes_case !=
             THIST__HISTORY_EVENT__ATTRIBUTES_WORKFLOW_EXECUTION_SIGNALED_EVENT_ATTRIBUTES)
             continue;
-        if (!str_eq(e->workflow_execution_signaled_event_attributes->signal_name, "input"))
+        if (!is_input(e))
             tell_strange(t, e->workflow_execution_signaled_event_attributes->signal_name);
         else if (say(t, e))
             return;

@@ -2,15 +2,14 @@
  * decide by their history, and answers. Queries are answered from the journal, not from the
  * history.
  *
- * No sticky queue: a history has about a dozen events, so a task carries it whole, and a server
- * that comes back needs nothing that another one has kept.
- * The signal `input` ({"text": …}, or the text alone) is said to the run (svc/inbox.h), before the
- * task that brings it is answered: so none is lost, and none is said twice. Other signals are told
- * in the log.
- * The activity's input is the workflow's. To an object of our own form it adds "handBack": true
- * while the history has room: so a runner knows that this server takes {"handedBack": true} for
- * what it is (core/workflow.h). Who does not know the key fails the activity, as ever.
- * A workflow never closes before the journal of its execution has: what closes it is done first.
+ * No sticky queue: a history has few events (core/workflow.h), so a task carries it whole, and a
+ * server that comes back needs nothing that another one has kept. The signal `input` ({"text": …},
+ * or the text alone) is said to the run (svc/inbox.h), before the task that brings it is answered:
+ * so none is lost but above the inbox's limit, and none is said twice. Other signals are told in
+ * the log. The activity's input is the workflow's. To an object of our own form it adds "handBack":
+ * true while the history has room: so a runner knows that this server takes {"handedBack": true}
+ * for what it is (core/workflow.h). Who does not know the key fails the activity, as ever. A
+ * workflow never closes before the journal of its execution has: what closes it is done first.
  * Threads: the loop's. */
 #ifndef SVC_TEMPORAL_WORKER_H
 #define SVC_TEMPORAL_WORKER_H

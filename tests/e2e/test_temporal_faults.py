@@ -227,11 +227,15 @@ def test_a_workflow_that_is_reset_goes_on_where_it_is(stack, temporal):
     """Its first run is terminated by that: that is no end of the execution."""
     run = stack.begin("gate a")
     begun(stack, run)
+    temporal.workflow("signal", run, "--name", "input", "--input", '"On the way."')
+    until(lambda: journal_says(stack, run))
     temporal.workflow("reset", run, "--type", "FirstWorkflowTask", "--reason", "a try")
     time.sleep(21)  # the server has looked at what was terminated meanwhile
     assert stack.phase(run) == "IN_PROGRESS"
     open_gate(stack, run)
-    assert told(ends(stack, run)) == ["result"] and stack.lines(run) == ["+a", "-a"]
+    log = ends(stack, run)
+    assert told(log) == ["result"] and stack.lines(run) == ["+a", "-a"]
+    assert [e["text"] for e in log if e["kind"] == "input_received"] == ["On the way."]  # said again by the reset
     closed(temporal, run, "COMPLETED")
 
 

@@ -349,7 +349,7 @@ static enum err_code open_services(struct serve *s, struct err *err)
     rpc_server_observe(s->rpc, on_call_ended, NULL);
     s->api = api_new(s->loop, s->store, s->journal, queue_engine(s->engine), s->paths->home);
     s->runner_api = runner_api_new(s->loop, s->store, s->journal, s->engine, &s->runner_config);
-    s->execution_api = execution_api_new(s->loop, s->journal, queue_engine(s->engine));
+    s->execution_api = execution_api_new(s->loop, s->store, s->journal, queue_engine(s->engine));
     api_add(s->rpc, s->api);
     execution_api_add(s->rpc, s->execution_api);
     runner_api_add(s->rpc, s->runner_api);

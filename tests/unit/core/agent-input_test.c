@@ -70,6 +70,22 @@ static void a_run_does_not_complete_while_something_said_is_unread(void **state)
     done(&s);
 }
 
+static void a_run_that_may_not_go_on_completes_with_what_it_has(void **state)
+{
+    struct sim s;
+    struct agent_config c = config(1);
+
+    (void)state;
+    c.max_turns = 1;
+    open_with(&s, plain, c);
+    drive(&s);
+    say(&s, "one", "and in French");
+    run_on(&s);
+    assert_completed(&s, "hello");
+    assert_non_null(strstr(s.journal[s.count - 2]->notice->text, "not read"));
+    done(&s);
+}
+
 static void an_input_stays_where_the_model_read_it(void **state)
 {
     struct sim s;
@@ -128,6 +144,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_input_is_read_after_the_results_of_the_turn_it_came_in),
         cmocka_unit_test(a_run_does_not_complete_while_something_said_is_unread),
+        cmocka_unit_test(a_run_that_may_not_go_on_completes_with_what_it_has),
         cmocka_unit_test(an_input_stays_where_the_model_read_it),
         cmocka_unit_test(what_was_said_before_the_claim_is_read_by_the_first_call_of_its_runner),
         cmocka_unit_test(a_parked_run_leaves_what_is_said_to_the_next_runner),
