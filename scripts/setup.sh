@@ -20,7 +20,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config ccache
  make dpkg-dev patch xz-utils file procps"
 test_packages="clang-14 clang-format-14 libclang-rt-14-dev llvm-14 universal-ctags libcmocka-dev lintian debootstrap
  docker-compose
- python3 git curl docker.io podman runc iproute2 iptables sqlite3 strace systemd tmux util-linux zsh fish python3-pip
+ python3 git curl docker.io podman runc uidmap iproute2 iptables sqlite3 strace systemd tmux util-linux zsh fish python3-pip
  faketime"
 
 say() { echo "setup: $*" >&2; }

@@ -74,8 +74,8 @@ class Stack:
             json.dump(config, f)
         self.env = {**os.environ, "STIGMER_HOME": self.home, "OPENAI_API_KEY": "test-key-1234567"}
 
-    def cli(self, *args, check=True, **kw):
-        r = subprocess.run([STIGMER, *args], env=self.env, capture_output=True, text=True, timeout=60, **kw)
+    def cli(self, *args, check=True, timeout=60, **kw):
+        r = subprocess.run([STIGMER, *args], env=self.env, capture_output=True, text=True, timeout=timeout, **kw)
         assert not check or r.returncode == 0, f"stigmer {' '.join(args)}: {r.returncode} {r.stderr} {self.logs()}"
         return r
 
@@ -142,9 +142,10 @@ class Stack:
     def phase(self, run):
         return self.inspect(run)["status"].get("phase", "").removeprefix("EXECUTION_")
 
-    def events(self, run, check=True):
+    def events(self, run, check=True, timeout=60):
         """All of them, to the end of the run."""
-        return [json.loads(line) for line in self.cli("attach", run, "-o", "jsonl", check=check).stdout.splitlines()]
+        out = self.cli("attach", run, "-o", "jsonl", check=check, timeout=timeout).stdout
+        return [json.loads(line) for line in out.splitlines()]
 
     def workspace(self, run):
         return os.path.join(self.home, "data/workspace", self.inspect(run)["spec"]["sessionId"])

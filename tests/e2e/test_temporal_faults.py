@@ -74,7 +74,8 @@ def frozen(stack):
         yield
     finally:
         for p in pids:
-            os.kill(p, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a runner that hangs for a lease is replaced
+                os.kill(p, signal.SIGCONT)
 
 
 # ---- it is away --------------------------------------------------------------------------------
@@ -496,8 +497,10 @@ def test_two_homes_on_one_namespace_lose_nothing_and_say_what_is_wrong(stack, te
     with Stack(model.url, **temporal.settings()) as second:
         runs = [(s, s.begin(f"busy r{n}")) for n in range(4) for s in (stack, second)]
         for s, run in runs:
-            assert told(ends(s, run)) == ["result"]
-            closed(temporal, run, "COMPLETED", 60)
+            # Each may get the other's tasks many times in a row, and is asked again later and later.
+            log = check_journal(s.events(run, timeout=300))
+            assert log[-1]["kind"] == "completed" and told(log) == ["result"]
+            closed(temporal, run, "COMPLETED", 300)
         assert any("give each a namespace of its own" in server_log(s) for s in (stack, second))
 
 
