@@ -20,7 +20,8 @@
 #define ARGS_MAX 200
 #define READY_LINE_MAX 65536
 #define OUTPUT_MAX ((size_t)4 << 20)
-#define TELL_MS 1000 /* a longer wait says what it is for */
+#define EARLY_MS 5000 /* for the keeper to end after its server */
+#define TELL_MS 1000  /* a longer wait says what it is for */
 
 static const char *const secret_names[] = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY",
                                            "STIGMER_LLM_API_KEY", NULL};
@@ -245,12 +246,22 @@ static void tell_progress(struct start *s)
     cli_note(s->cli, "%s …", s->progress);
 }
 
+/* The server's end of the pipe is closed. Its keeper ends too, but for a server that was killed
+ * from outside: that one is started again, and nobody tells us of it. */
 static enum err_code ended_early(struct start *s)
 {
+    int64_t until = clock_mono_ms() + EARLY_MS;
     int status = 0;
+    pid_t got;
 
-    while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    while ((got = waitpid(s->pid, &status, WNOHANG)) == 0 && clock_mono_ms() < until)
+        (void)poll(NULL, 0, 20);
+    if (got == 0)
+        return err_hint(
+            s->err,
+            err_set(s->err, ERR_INTERNAL,
+                    "the server was killed while it started; its keeper starts it again"),
+            "stigmer server status");
     if (WIFSIGNALED(status))
         return err_set(s->err, ERR_INTERNAL,
                        "server start failed: the server was ended by signal %d before it was ready",
