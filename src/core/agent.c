@@ -493,18 +493,18 @@ static bool limit_is_reached(struct agent *a, int64_t now_ms)
 {
     char text[300];
 
+    if (!has_no_more(a))
+        return false;
     if (a->max_turns && a->finished_turns >= a->max_turns)
         (void)str_format(text, sizeof text,
                          "the run used all of its %" PRIu32 " turns; raise budget.max_turns or "
                          "give a smaller task",
                          a->max_turns);
-    else if (a->max_tokens && a->tokens >= a->max_tokens)
+    else
         (void)str_format(text, sizeof text,
                          "the run used %" PRId64 " tokens of at most %" PRId64
                          "; raise budget.max_tokens or give a smaller task",
                          a->tokens, a->max_tokens);
-    else
-        return false;
     append_failed(a, "limit", text, now_ms);
     return true;
 }
