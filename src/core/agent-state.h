@@ -1,5 +1,5 @@
-/* agent-state.h — what the agent loop remembers. Shared by agent.c (decides) and
- * agent-conversation.c (reads); nobody else includes it. */
+/* agent-state.h — what the agent loop remembers. Shared by agent.c (decides), agent-fold.c (keeps
+ * it) and agent-conversation.c (reads); nobody else includes it. */
 #ifndef CORE_AGENT_STATE_H
 #define CORE_AGENT_STATE_H
 
@@ -8,14 +8,18 @@
 
 #define AGENT_RESULT_MAX ((size_t)256 << 10) /* bytes of a tool result that are kept */
 
+enum agent_approval { AGENT_FREE, AGENT_ASKED, AGENT_APPROVED, AGENT_DENIED };
+
 /* A call of the current turn. */
 struct agent_call {
     const Exec__ToolRequest *req; /* borrowed from the journal */
     unsigned repeats;             /* how many times in a row this very call was made */
     uint64_t started_seq;         /* 0: not yet */
-    bool effect;                  /* as tool_started says */
-    bool inherited;               /* started before this runner had the run */
-    bool running;                 /* handed out, not ended */
+    enum agent_approval approval;
+    const Exec__ApprovalDecided *decision; /* borrowed from the journal; NULL: none yet */
+    bool effect;                           /* as tool_started says */
+    bool inherited;                        /* started before this runner had the run */
+    bool running;                          /* handed out, not ended */
     bool finished;
 };
 
@@ -27,6 +31,8 @@ struct agent {
     size_t overhead_bytes;
     char **history; /* owned: message, answer, message, … */
     size_t history_count;
+    char **require_approval; /* owned */
+    size_t require_count;
 
     Exec__Event **events; /* owned: the journal, event i has seq i + 1 */
     size_t event_count, event_cap;
@@ -62,5 +68,14 @@ struct agent {
 /* Is this the text of the turn the loop asks to go on with? */
 bool agent_turn_is_empty(const Exec__TurnFinished *t);
 bool agent_turn_is_cut(const Exec__TurnFinished *t);
+
+/* The agent's own copy of e, at the end of its journal; not in the state yet. */
+Exec__Event *agent_add_event(struct agent *a, const Exec__Event *e);
+/* Takes e, which the journal owns already, into the state. */
+MUST_CHECK enum err_code agent_fold_own(struct agent *a, const Exec__Event *e, struct err *err);
+
+struct agent_call *agent_find_call(struct agent *a, const char *id); /* of the turn; NULL */
+bool agent_has_open_calls(const struct agent *a);
+bool agent_waits_for_person(const struct agent *a); /* and nothing runs meanwhile */
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "core/agent-state.h"
+#include "core/policy.h"
 #include "core/tooldef.h"
 
 #define REPEATS_WARN 3
@@ -56,6 +57,10 @@ struct agent *agent_new(const struct agent_config *c)
         a->history[2 * i] = mem_str(c->history[i].message);
         a->history[2 * i + 1] = mem_str(c->history[i].answer);
     }
+    a->require_count = c->require_count;
+    a->require_approval = mem_array(c->require_count, sizeof *a->require_approval);
+    for (size_t i = 0; i < c->require_count; i++)
+        a->require_approval[i] = mem_str(c->require_approval[i]);
     return a;
 }
 
@@ -67,6 +72,9 @@ void agent_free(struct agent *a)
         exec__event__free_unpacked(a->events[i], NULL);
     for (size_t i = 0; i < a->history_count * 2; i++)
         free(a->history[i]);
+    for (size_t i = 0; i < a->require_count; i++)
+        free(a->require_approval[i]);
+    free(a->require_approval);
     map_done(&a->call_ids);
     free(a->events);
     free(a->history);
@@ -75,169 +83,6 @@ void agent_free(struct agent *a)
     free(a->provider);
     free(a->model);
     free(a);
-}
-
-/* ---- the fold ------------------------------------------------------------------------------ */
-
-static struct agent_call *find_call(struct agent *a, const char *id)
-{
-    for (size_t i = 0; i < a->call_count; i++)
-        if (strcmp(a->calls[i].req->call_id, id) == 0)
-            return &a->calls[i];
-    return NULL;
-}
-
-static bool has_open_calls(const struct agent *a)
-{
-    for (size_t i = 0; i < a->call_count; i++)
-        if (!a->calls[i].finished)
-            return true;
-    return false;
-}
-
-static int64_t usage_total(const Exec__Usage *u)
-{
-    return u ? u->input_tokens + u->output_tokens + u->cache_read_tokens + u->cache_write_tokens
-             : 0;
-}
-
-static void fold_turn_finished(struct agent *a, const Exec__TurnFinished *t)
-{
-    a->turn_open = false;
-    a->last_turn = t;
-    a->finished_turns++;
-    a->tokens += usage_total(t->usage);
-    a->empty_turns = agent_turn_is_empty(t) ? a->empty_turns + 1 : 0;
-    a->cut_turns = agent_turn_is_cut(t) ? a->cut_turns + 1 : 0;
-    free(a->calls);
-    a->calls = mem_array(t->n_tool_calls, sizeof *a->calls);
-    a->call_count = t->n_tool_calls;
-    for (size_t i = 0; i < t->n_tool_calls; i++) {
-        const Exec__ToolRequest *r = t->tool_calls[i], *p = a->previous_call;
-        bool same = p && strcmp(p->name, r->name) == 0 && strcmp(p->args_json, r->args_json) == 0;
-
-        a->previous_repeats = same ? a->previous_repeats + 1 : 1;
-        a->previous_call = r;
-        a->calls[i].req = r;
-        a->calls[i].repeats = a->previous_repeats;
-        (void)map_put(&a->call_ids, r->call_id, a);
-    }
-}
-
-static enum err_code fold_tool(struct agent *a, const Exec__Event *e, struct err *err)
-{
-    bool starts = e->kind_case == EXEC__EVENT__KIND_TOOL_STARTED;
-    const char *id = starts ? e->tool_started->call_id : e->tool_finished->call_id;
-    struct agent_call *c = find_call(a, id);
-
-    if (!c || c->finished)
-        return err_set(err, ERR_CORRUPT, "event %" PRIu64 " of the journal %s call '%.60s', %s",
-                       e->seq, starts ? "starts" : "finishes", id,
-                       c ? "which is finished" : "which its turn does not have");
-    if (starts) {
-        c->started_seq = e->seq;
-        c->effect = e->tool_started->effect;
-        c->inherited = !a->started;
-    } else {
-        c->finished = true;
-        c->running = false;
-        a->tool_results += e->tool_finished->outcome != EXEC__TOOL_FINISHED__OUTCOME__OUTCOME_ERROR;
-    }
-    return ERR_OK;
-}
-
-/* Told by the runner's clock, which does not jump within a claim. Notices may be the server's, of a
- * run that waits. */
-static bool is_runners(const Exec__Event *e)
-{
-    return e->kind_case != EXEC__EVENT__KIND_SUBMITTED &&
-           e->kind_case != EXEC__EVENT__KIND_CLAIMED && e->kind_case != EXEC__EVENT__KIND_NOTICE &&
-           e->kind_case != EXEC__EVENT__KIND_CANCEL_REQUESTED;
-}
-
-/* Takes e into the state; the list of events owns it already. */
-static enum err_code fold(struct agent *a, const Exec__Event *e, struct err *err)
-{
-    if (is_runners(e) && e->at_ms > a->last_ms)
-        a->last_ms = e->at_ms;
-    switch (e->kind_case) {
-    case EXEC__EVENT__KIND_SUBMITTED:
-        a->submitted = e->submitted;
-        break;
-    case EXEC__EVENT__KIND_CLAIMED:
-        a->spent_ms += a->last_ms - a->claimed_ms;
-        a->claimed_ms = a->last_ms = e->at_ms;
-        break;
-    case EXEC__EVENT__KIND_TURN_STARTED:
-        if (has_open_calls(a))
-            return err_set(err, ERR_CORRUPT,
-                           "event %" PRIu64 " of the journal starts a turn while a tool call of "
-                           "the last one is open",
-                           e->seq);
-        a->turn_open = true;
-        a->unread = false;
-        a->turn = a->finished_turns + 1;
-        a->attempt = e->turn_started->attempt;
-        break;
-    case EXEC__EVENT__KIND_TURN_FINISHED:
-        fold_turn_finished(a, e->turn_finished);
-        break;
-    case EXEC__EVENT__KIND_TOOL_STARTED:
-    case EXEC__EVENT__KIND_TOOL_FINISHED:
-        return fold_tool(a, e, err);
-    case EXEC__EVENT__KIND_CANCEL_REQUESTED:
-        a->cancel_requested = e->cancel_requested;
-        break;
-    case EXEC__EVENT__KIND_INPUT_RECEIVED:
-        a->unread = true;
-        break;
-    case EXEC__EVENT__KIND_COMPLETED:
-    case EXEC__EVENT__KIND_FAILED:
-    case EXEC__EVENT__KIND_CANCELLED:
-        a->over = true;
-        break;
-    case EXEC__EVENT__KIND_TODOS_CHANGED:
-    case EXEC__EVENT__KIND_NOTICE:
-    case EXEC__EVENT__KIND_LEGACY_STATUS:
-    case EXEC__EVENT__KIND__NOT_SET:
-    case _EXEC__EVENT__KIND__CASE_IS_INT_SIZE:
-    default:
-        break;
-    }
-    return ERR_OK;
-}
-
-/* The journal keeps its own copy: what it was made from lives on the caller's stack. */
-static Exec__Event *copy_event(const Exec__Event *e)
-{
-    size_t len = exec__event__get_packed_size(e);
-    OWN_FREE uint8_t *bytes = mem_array(len, 1);
-
-    exec__event__pack(e, bytes);
-    return mem_check(exec__event__unpack(NULL, len, bytes));
-}
-
-static Exec__Event *add_event(struct agent *a, const Exec__Event *e)
-{
-    if (a->event_count == a->event_cap) {
-        a->event_cap = a->event_cap ? a->event_cap * 2 : 8;
-        a->events = mem_grow(a->events, a->event_cap, sizeof *a->events);
-    }
-    return a->events[a->event_count++] = copy_event(e);
-}
-
-enum err_code agent_fold(struct agent *a, const Exec__Event *e, struct err *err)
-{
-    if (e->seq != a->event_count + 1)
-        return err_set(err, ERR_CORRUPT,
-                       "the journal goes on with event %" PRIu64 " where %zu was expected", e->seq,
-                       a->event_count + 1);
-    if (a->over)
-        return err_set(err, ERR_CORRUPT, "event %" PRIu64 " of the journal follows the end",
-                       e->seq);
-    enum err_code code = fold(a, add_event(a, e), err);
-    a->acked = e->seq;
-    return code;
 }
 
 /* ---- actions ------------------------------------------------------------------------------- */
@@ -284,8 +129,8 @@ static void append(struct agent *a, Exec__Event *e, int64_t now_ms)
     e->seq = a->event_count + 1;
     e->at_ms = now_ms;
     e->epoch = a->epoch;
-    own = add_event(a, e);
-    if (fold(a, own, &err))
+    own = agent_add_event(a, e);
+    if (agent_fold_own(a, own, &err))
         abort(); /* the loop broke a rule of its own journal */
     push(a, AGENT_APPEND, NULL);
     a->actions[a->action_count - 1].event = own;
@@ -375,6 +220,33 @@ static void append_started(struct agent *a, struct agent_call *c, bool effect, i
     s.args_json = c->req->args_json;
     s.effect = effect;
     e.tool_started = &s;
+    append(a, &e, now_ms);
+}
+
+static void append_asked(struct agent *a, const struct agent_call *c, int64_t now_ms)
+{
+    Exec__Event e = event_of(EXEC__EVENT__KIND_APPROVAL_REQUESTED);
+    Exec__ApprovalRequested r = EXEC__APPROVAL_REQUESTED__INIT;
+
+    r.call_id = c->req->call_id;
+    r.name = c->req->name;
+    r.args_json = c->req->args_json;
+    e.approval_requested = &r;
+    append(a, &e, now_ms);
+}
+
+static void append_decided(struct agent *a, const struct agent_call *c,
+                           const struct agent_input *in, int64_t now_ms)
+{
+    Exec__Event e = event_of(EXEC__EVENT__KIND_APPROVAL_DECIDED);
+    Exec__ApprovalDecided d = EXEC__APPROVAL_DECIDED__INIT;
+    OWN_FREE char *by = clean_text(in->by, 200), *reason = clean_text(in->text, 4096);
+
+    d.call_id = c->req->call_id;
+    d.approved = in->approved;
+    d.by = by;
+    d.reason = reason;
+    e.approval_decided = &d;
     append(a, &e, now_ms);
 }
 
@@ -709,6 +581,35 @@ static bool turn_is_pure(const struct agent *a)
     return true;
 }
 
+static void finish_denied(struct agent *a, struct agent_call *c, int64_t now_ms)
+{
+    struct buf text;
+
+    buf_init(&text, 0);
+    buf_puts(&text, "A person denied this call; it did not run");
+    if (!str_is_empty(c->decision->reason))
+        buf_printf(&text, ": %s", c->decision->reason);
+    OWN_FREE char *told = buf_take_text(&text);
+    append_finished(a, c, EXEC__TOOL_FINISHED__OUTCOME__OUTCOME_ERROR, told, now_ms);
+}
+
+/* All questions of a turn are asked at once, so that a person finds them together. What cannot be
+ * called anyway, or was begun when policy was another, is not asked for. */
+static void ask(struct agent *a, int64_t now_ms)
+{
+    for (size_t i = 0; i < a->call_count; i++) {
+        const struct agent_call *c = &a->calls[i];
+        const struct tooldef *def = tooldef_find(c->req->name);
+        struct err why;
+
+        if (!c->finished && !c->started_seq && c->approval == AGENT_FREE && def && !def->in_loop &&
+            c->repeats < REPEATS_STOP &&
+            policy_asks((const char *const *)a->require_approval, a->require_count, c->req->name) &&
+            !is_refused(a, c->req, &why))
+            append_asked(a, c, now_ms);
+    }
+}
+
 /* Brings one call as far as it can go now. */
 static void advance_call(struct agent *a, struct agent_call *c, int64_t now_ms)
 {
@@ -716,6 +617,12 @@ static void advance_call(struct agent *a, struct agent_call *c, int64_t now_ms)
     struct err why;
     bool refused = is_refused(a, c->req, &why);
 
+    if (c->approval == AGENT_ASKED)
+        return;
+    if (c->approval == AGENT_DENIED) {
+        finish_denied(a, c, now_ms);
+        return;
+    }
     if (!c->started_seq)
         append_started(a, c, def && def->effect && !refused, now_ms);
     if (refused) {
@@ -739,6 +646,7 @@ static void advance_tools(struct agent *a, int64_t now_ms)
     bool parallel = turn_is_pure(a);
     char text[300];
 
+    ask(a, now_ms);
     for (size_t i = 0; i < a->call_count; i++) {
         struct agent_call *c = &a->calls[i];
 
@@ -765,9 +673,9 @@ static void advance(struct agent *a, int64_t now_ms)
     if (!a->over && !a->parked && a->cancel_requested)
         append_cancelled(a, "", a->cancel_requested->reason, now_ms);
     if (!a->over && !a->parked && !time_is_up(a, now_ms) && !a->model_running) {
-        if (has_open_calls(a))
+        if (agent_has_open_calls(a))
             advance_tools(a, now_ms);
-        if (!a->over && !has_open_calls(a)) {
+        if (!a->over && !agent_has_open_calls(a)) {
             if (a->last_turn && a->call_count == 0 && !a->turn_open)
                 decide_end(a, now_ms);
             else if (!limit_is_reached(a, now_ms))
@@ -808,10 +716,19 @@ static void on_context(struct agent *a, const struct agent_input *in, int64_t no
 
 static void on_tool(struct agent *a, const struct agent_input *in, int64_t now_ms)
 {
-    struct agent_call *c = find_call(a, in->call_id);
+    struct agent_call *c = agent_find_call(a, in->call_id);
 
     if (c && c->running && !c->finished)
         append_finished(a, c, in->outcome, in->text, now_ms);
+}
+
+/* Of a parked run the next runner is told; what has been decided is not decided again. */
+static void on_decision(struct agent *a, const struct agent_input *in, int64_t now_ms)
+{
+    struct agent_call *c = agent_find_call(a, in->call_id);
+
+    if (c && !c->finished && c->approval == AGENT_ASKED && !a->parked)
+        append_decided(a, c, in, now_ms);
 }
 
 /* The journal stays as it is: the next runner makes the call of the open turn again. */
@@ -857,6 +774,9 @@ void agent_step(struct agent *a, const struct agent_input *in, int64_t now_ms)
             break;
         case AGENT_INPUT:
             append_input(a, in, now_ms);
+            break;
+        case AGENT_DECISION:
+            on_decision(a, in, now_ms);
             break;
         case AGENT_NOTICE:
             append_notice(a, in->text, now_ms);
@@ -906,7 +826,7 @@ Exec__Event__KindCase agent_end(const struct agent *a)
 
 int64_t agent_deadline_ms(const struct agent *a)
 {
-    return a->max_duration_ms && !a->over && a->claimed_ms
+    return a->max_duration_ms && !a->over && a->claimed_ms && !agent_waits_for_person(a)
                ? a->claimed_ms + a->max_duration_ms - a->spent_ms
                : INT64_MAX;
 }

@@ -16,7 +16,9 @@
  * and a tool_started only follows a turn_finished; an effect that was started and not finished
  * before a resume becomes "unknown", a pure tool runs again. What a person says on the way is read
  * with the next call of the model, after the results of the turn it came in; while some of it is
- * unread the run does not complete.
+ * unread the run does not complete. A call that policy holds back waits for a person's decision,
+ * for as long as it takes: that time is not the run's. One that is denied ends as an error that the
+ * model reads.
  *
  * Times are wall-clock milliseconds. Ownership: what an action points to is borrowed until the
  * next agent_step. Threads: none of its own. */
@@ -50,6 +52,8 @@ struct agent_config {
     size_t overhead_bytes;     /* system prompt and tool schemas, for the estimate */
     const struct agent_exchange *history; /* oldest first */
     size_t history_count;
+    const char *const *require_approval; /* patterns of tool names, see policy.h; copied */
+    size_t require_count;
 };
 
 struct agent *agent_new(const struct agent_config *c);
@@ -69,6 +73,7 @@ enum agent_input_kind {
     AGENT_CANCEL,        /* somebody wants it to stop */
     AGENT_ACKED,         /* events up to seq are on disk */
     AGENT_INPUT,         /* a person says something; also before AGENT_START */
+    AGENT_DECISION,      /* a person approves a call, or does not; also before AGENT_START */
     AGENT_NOTICE,        /* tell the person */
     AGENT_PARK,          /* begin nothing new; what runs may end */
     AGENT_TICK           /* time has passed */
@@ -80,17 +85,18 @@ struct agent_request {
 
 struct agent_input {
     enum agent_input_kind kind;
-    const char *text; /* TURN; TOOL, INPUT: what the model reads; NOTICE; MODEL_*: message; CANCEL:
-                         reason */
+    const char *text; /* TURN; TOOL, INPUT: what the model reads; NOTICE; MODEL_*: message; CANCEL,
+                         DECISION: reason */
     const char *stop; /* TURN */
     const char *provider_state;        /* TURN; JSON or NULL */
     const struct agent_request *calls; /* TURN */
     size_t call_count;
     Exec__Usage usage;                   /* TURN; base not needed */
-    const char *call_id;                 /* TOOL */
+    const char *call_id;                 /* TOOL, DECISION */
     Exec__ToolFinished__Outcome outcome; /* TOOL */
     const char *class;                   /* MODEL_FAILED: Failed.class; NULL: "model" */
-    const char *by;                      /* CANCEL, INPUT */
+    const char *by;                      /* CANCEL, INPUT, DECISION */
+    bool approved;                       /* DECISION */
     const char *id;                      /* INPUT; the same one again is nothing new */
     uint64_t seq;                        /* ACKED */
 };
@@ -122,7 +128,8 @@ uint32_t agent_finished_turns(const struct agent *a); /* index of the next excha
 uint64_t agent_last_seq(const struct agent *a);
 bool agent_is_over(const struct agent *a); /* a terminal event is journaled, maybe not on disk */
 Exec__Event__KindCase agent_end(const struct agent *a); /* that event's kind; 0: none yet */
-int64_t agent_deadline_ms(const struct agent *a);       /* step AGENT_TICK then; INT64_MAX: none */
+int64_t agent_deadline_ms(const struct agent *a);       /* step AGENT_TICK then; INT64_MAX: none,
+                                                           or it waits for a person */
 
 /* ---- the conversation for the next call --------------------------------------------------- */
 

@@ -288,6 +288,32 @@ static void tool_event(struct fold *f, const Exec__Event *e)
     }
 }
 
+static void approval_requested(struct fold *f, const Exec__Event *e)
+{
+    struct buf say;
+
+    buf_init(&say, 0);
+    buf_printf(&say, "%s needs a person's approval", e->approval_requested->name);
+    add_message(f, AEXEC__MESSAGE_TYPE__MESSAGE_SYSTEM, buf_text(&say), e->at_ms);
+    f->status->counts->waiting_approvals++;
+    buf_done(&say);
+}
+
+static void approval_decided(struct fold *f, const Exec__Event *e)
+{
+    const Exec__ApprovalDecided *d = e->approval_decided;
+    struct buf say;
+
+    buf_init(&say, 0);
+    buf_printf(&say, "%s by %s", d->approved ? "approved" : "denied", d->by);
+    if (!str_is_empty(d->reason))
+        buf_printf(&say, ": %s", d->reason);
+    add_message(f, AEXEC__MESSAGE_TYPE__MESSAGE_SYSTEM, buf_text(&say), e->at_ms);
+    if (f->status->counts->waiting_approvals)
+        f->status->counts->waiting_approvals--;
+    buf_done(&say);
+}
+
 static Aexec__TodoStatus todo_status(const char *s)
 {
     return str_eq(s, "completed")     ? AEXEC__TODO_STATUS__TODO_COMPLETED
@@ -390,6 +416,7 @@ static void legacy_status(struct fold *f, const Exec__LegacyStatus *l)
 static void ended(struct fold *f, Aexec__ExecutionPhase phase, const char *say, int64_t at_ms)
 {
     f->status->phase = phase;
+    f->status->counts->waiting_approvals = 0; /* what waited was closed with it */
     set_time(&f->status->completed_at, at_ms);
     if (!str_is_empty(say))
         add_message(f, AEXEC__MESSAGE_TYPE__MESSAGE_SYSTEM, say, at_ms);
@@ -427,6 +454,12 @@ void fold_apply(struct fold *f, const Exec__Event *e)
     case EXEC__EVENT__KIND_TOOL_STARTED:
     case EXEC__EVENT__KIND_TOOL_FINISHED:
         tool_event(f, e);
+        break;
+    case EXEC__EVENT__KIND_APPROVAL_REQUESTED:
+        approval_requested(f, e);
+        break;
+    case EXEC__EVENT__KIND_APPROVAL_DECIDED:
+        approval_decided(f, e);
         break;
     case EXEC__EVENT__KIND_TODOS_CHANGED:
         todos_changed(f, e);

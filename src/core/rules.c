@@ -102,7 +102,27 @@ static enum err_code tool_event(struct rules *r, const Exec__Event *e, struct er
         return out_of_order(e, "the last turn asked for no such call", err);
     if (c->finished)
         return out_of_order(e, "the call is finished already", err);
+    if (!ends && (c->approval == RULES_ASKED || c->approval == RULES_DENIED))
+        return out_of_order(e, "nobody has approved the call", err);
     c->finished = ends;
+    return ERR_OK;
+}
+
+static enum err_code approval_event(struct rules *r, const Exec__Event *e, struct err *err)
+{
+    bool asks = e->kind_case == EXEC__EVENT__KIND_APPROVAL_REQUESTED;
+    struct rules_call *c =
+        find_call(r, asks ? e->approval_requested->call_id : e->approval_decided->call_id);
+
+    if (!c)
+        return out_of_order(e, "the last turn asked for no such call", err);
+    if (c->finished)
+        return out_of_order(e, "the call is finished already", err);
+    if (c->approval != (asks ? RULES_FREE : RULES_ASKED))
+        return out_of_order(e, asks ? "it is asked for already" : "it does not wait for that", err);
+    c->approval = asks                            ? RULES_ASKED
+                  : e->approval_decided->approved ? RULES_APPROVED
+                                                  : RULES_DENIED;
     return ERR_OK;
 }
 
@@ -121,6 +141,9 @@ static enum err_code check(struct rules *r, const Exec__Event *e, struct err *er
     case EXEC__EVENT__KIND_TOOL_STARTED:
     case EXEC__EVENT__KIND_TOOL_FINISHED:
         return tool_event(r, e, err);
+    case EXEC__EVENT__KIND_APPROVAL_REQUESTED:
+    case EXEC__EVENT__KIND_APPROVAL_DECIDED:
+        return approval_event(r, e, err);
     case EXEC__EVENT__KIND_COMPLETED:
         if (has_open_calls(r))
             return out_of_order(e, "a tool call of the last turn is not finished", err);

@@ -3,6 +3,7 @@
  *
  *   submitted ─▶ (claimed | notice | todos | input | cancel_requested | legacy)*
  *   turn_started ─▶ turn_finished{calls} ─▶ per call: tool_started* tool_finished ─▶ turn_started …
+ *   of a call that a person must approve: approval_requested ─▶ approval_decided ─▶ tool_started …
  *   anything ─▶ completed | failed | cancelled ─▶ nothing
  *
  * It may begin in the middle of a journal, at a turn_finished (rules_begin_at). Errors: ERR_STATE
@@ -17,8 +18,11 @@
 #include "base/err.h"
 #include "stigmer/execution/v1/event.pb-c.h"
 
+enum rules_approval { RULES_FREE, RULES_ASKED, RULES_APPROVED, RULES_DENIED };
+
 struct rules_call {
     char *id; /* owned */
+    enum rules_approval approval;
     bool finished;
 };
 
