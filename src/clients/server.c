@@ -220,6 +220,9 @@ static void on_command(const ProtobufCMessage *msg, void *arg)
     case RUNNER__ATTACH_RESPONSE__COMMAND_INPUT:
         s->ev.on_input(m->input, s->ev.arg);
         break;
+    case RUNNER__ATTACH_RESPONSE__COMMAND_DECISION:
+        s->ev.on_decision(m->decision, s->ev.arg);
+        break;
     case RUNNER__ATTACH_RESPONSE__COMMAND_DRAIN:
         s->ev.on_drain(m->drain->grace_ms, s->ev.arg);
         break;

@@ -50,7 +50,8 @@ struct server_events {
     void (*on_unreachable)(const struct err *why, void *arg); /* may be NULL */
     void (*on_assign)(const char *execution_id, void *arg);
     void (*on_cancel)(const char *execution_id, const char *reason, void *arg);
-    void (*on_input)(const Runner__Input *in, void *arg); /* may be said again */
+    void (*on_input)(const Runner__Input *in, void *arg);      /* may be said again */
+    void (*on_decision)(const Runner__Decision *d, void *arg); /* as that */
     void (*on_drain)(int64_t grace_ms, void *arg);
     void *arg;
 };

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/own.h"
 #include "base/str.h"
+#include "core/policy.h"
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const engines[] = {"embedded", "temporal", NULL};
@@ -104,6 +105,8 @@ static const struct config_row rows[] = {
         "landlock,seccomp", "sandbox layers without which no tool runs; none switches the check off"},
     [CONFIG_SANDBOX_EGRESS] = {"sandbox.egress", "STIGMER_SANDBOX_EGRESS", CONFIG_EGRESS, 0, 0, NULL,
         "public", "where the agents' tools may connect to: public (any host with a public address), deny, allow (anywhere, directly) or a list of hosts such as *.debian.org,api.example.org:443, where * stands for hosts with a public address"},
+    [CONFIG_TOOLS_REQUIRE_APPROVAL] = {"tools.require_approval", "STIGMER_TOOLS_REQUIRE_APPROVAL", CONFIG_TOOLS, 0, 0, NULL,
+        "", "tools whose calls wait until a person approves them, for every agent, besides those that an agent names itself; * stands for anything, as in write_*"},
 };
 /* clang-format on */
 _Static_assert(sizeof rows / sizeof rows[0] == CONFIG_KEYS, "every key has a row");
@@ -283,6 +286,20 @@ static enum err_code check_egress(const char *text, struct err *err)
     return ERR_OK;
 }
 
+static enum err_code check_tools(const char *text, struct err *err)
+{
+    OWN_FREE char *copy = mem_str(text);
+    char *rest = copy, *pattern;
+    size_t count = 0;
+    enum err_code code = ERR_OK;
+
+    while (*text && !code && (pattern = strsep(&rest, ",")))
+        code = ++count > POLICY_PATTERNS_MAX
+                   ? err_set(err, ERR_INVALID, "more than %d names of tools", POLICY_PATTERNS_MAX)
+                   : policy_check(pattern, err);
+    return code;
+}
+
 static enum err_code check_ranged(const struct config_row *r, const char *text, struct err *err)
 {
     enum err_code code;
@@ -326,6 +343,8 @@ static enum err_code check_type(enum config_key key, const char *text, struct er
         return check_choices(r, text, err);
     case CONFIG_EGRESS:
         return check_egress(text, err);
+    case CONFIG_TOOLS:
+        return check_tools(text, err);
     }
     return err_set(err, ERR_INTERNAL, "key %s has no type", r->name);
 }
@@ -419,7 +438,7 @@ static bool scalar_text(const json_t *v, struct buf *b)
 
 static bool value_text(const struct config_row *r, const json_t *v, struct buf *ret)
 {
-    bool many = r->type == CONFIG_CHOICES || r->type == CONFIG_EGRESS;
+    bool many = r->type == CONFIG_CHOICES || r->type == CONFIG_EGRESS || r->type == CONFIG_TOOLS;
     OWN_BUF struct buf item = {0};
     size_t i;
     json_t *e;

@@ -63,6 +63,7 @@ enum config_key {
     CONFIG_BUDGET_MAX_DURATION,
     CONFIG_SANDBOX_REQUIRE,
     CONFIG_SANDBOX_EGRESS,
+    CONFIG_TOOLS_REQUIRE_APPROVAL,
     CONFIG_KEYS
 };
 
@@ -77,7 +78,8 @@ enum config_type {
     CONFIG_SIZE,     /* config_get_int gives bytes */
     CONFIG_CHOICE,   /* one of values */
     CONFIG_CHOICES,  /* comma-separated, each one of values; "none" alone */
-    CONFIG_EGRESS    /* deny, allow, public, or host patterns */
+    CONFIG_EGRESS,   /* deny, allow, public, or host patterns */
+    CONFIG_TOOLS     /* comma-separated patterns of tool names, see policy.h */
 };
 
 /* What a key is: docs/configuration.md, `stigmer config` and the checks are made from these. */

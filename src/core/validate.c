@@ -8,6 +8,7 @@
 #include "ai/stigmer/agentic/session/v1/session.pb-c.h"
 #include "base/buf.h"
 #include "base/str.h"
+#include "core/policy.h"
 
 #define INSTRUCTIONS_MIN 10 /* characters */
 
@@ -96,6 +97,17 @@ static void check_mcp(struct faults *f, const Agent__AgentSpec *s)
     }
 }
 
+static void check_approvals(struct faults *f, const Agent__AgentSpec *s)
+{
+    struct err why;
+
+    if (s->n_require_approval > POLICY_PATTERNS_MAX)
+        fault(f, "spec.require_approval", "has more than 64 names of tools");
+    for (size_t i = 0; i < s->n_require_approval && i < POLICY_PATTERNS_MAX; i++)
+        if (policy_check(s->require_approval[i], &why))
+            fault_at(f, "spec.require_approval", i, "", why.msg);
+}
+
 static void check_agent(struct faults *f, const Agent__AgentSpec *s)
 {
     if (characters(s->instructions) < INSTRUCTIONS_MIN)
@@ -103,6 +115,7 @@ static void check_agent(struct faults *f, const Agent__AgentSpec *s)
     check_refs(f, "spec.skill_refs", s->skill_refs, s->n_skill_refs, KIND__API_RESOURCE_KIND__skill,
                KIND__API_RESOURCE_KIND__skill);
     check_mcp(f, s);
+    check_approvals(f, s);
     for (size_t i = 0; i < s->n_sub_agents; i++) {
         const Agent__SubAgent *a = s->sub_agents[i];
         if (!*a->name)

@@ -138,6 +138,14 @@ static void worker_input(const char *id, const struct inbox_input *in, engine_do
     e->ops->input(e, id, in, done, done_arg);
 }
 
+static void worker_decide(const char *id, const struct approvals_choice *c, engine_decided_fn *done,
+                          void *done_arg, void *arg)
+{
+    struct engine *e = queue_engine(((struct engine_temporal *)arg)->queue);
+
+    e->ops->decide(e, id, c, done, done_arg);
+}
+
 static json_t *worker_status(const char *id, void *arg)
 {
     struct engine_temporal *e = arg;
@@ -314,6 +322,7 @@ struct engine_temporal *engine_temporal_new(struct loop *loop, struct store *sto
                             &(struct temporal_worker_events){.close = worker_close,
                                                              .cancel = worker_cancel,
                                                              .input = worker_input,
+                                                             .decide = worker_decide,
                                                              .status = worker_status,
                                                              .trouble = worker_trouble,
                                                              .arg = e});

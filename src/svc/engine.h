@@ -8,11 +8,14 @@
 
 #include "base/err.h"
 #include "platform/loop.h"
+#include "svc/approvals.h"
 #include "svc/inbox.h"
 
 struct engine;
 
 typedef void engine_done_fn(const struct err *err, void *arg); /* err NULL: done */
+/* err NULL: d is decided as was asked. */
+typedef void engine_decided_fn(const struct err *err, const struct approvals_decided *d, void *arg);
 
 struct engine_ops {
     const char *name; /* "embedded" */
@@ -25,6 +28,9 @@ struct engine_ops {
      * or when it claims it. ERR_STATE: has ended. */
     void (*input)(struct engine *e, const char *execution_id, const struct inbox_input *in,
                   engine_done_fn *done, void *arg);
+    /* Somebody decides whether a call may run; as input. Errors: as approvals_tx_decide. */
+    void (*decide)(struct engine *e, const char *execution_id, const struct approvals_choice *c,
+                   engine_decided_fn *done, void *arg);
     /* Assign nothing more and let runners park what they do; done when all have, or after grace. */
     void (*drain)(struct engine *e, int64_t grace_ms, loop_fn *done, void *arg);
     /* Its log has its end, and neither a runner nor the engine wrote it: its turn is over. */

@@ -10,6 +10,7 @@
 #include "base/ulid.h"
 #include "core/rules.h"
 #include "stigmer/execution/v1/service.pb-c.h"
+#include "svc/approvals-api.h"
 
 #define SEND_WAIT_MS 2000 /* for a runner to take what was said to its run */
 #define READ_STEP 64      /* events a turn, so that one long journal does not hold the loop */
@@ -385,6 +386,25 @@ static void say(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
     a->engine->ops->input(a->engine, req->execution_id, &in, send_kept, s);
 }
 
+/* ---- calls that wait for a person ---------------------------------------------------------------
+ */
+
+static void approvals(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct execution_api *a = arg;
+
+    approvals_api_list(a->store, a->journal, call, msg);
+}
+
+static void decide(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct execution_api *a = arg;
+    char by[32];
+
+    name_peer(call, by, sizeof by);
+    approvals_api_decide(a->engine, call, msg, by);
+}
+
 /* ---- life --------------------------------------------------------------------------------------
  */
 
@@ -427,6 +447,14 @@ void execution_api_add(struct rpc_server *s, struct execution_api *a)
          .request = &exec__send_request__descriptor,
          .response = &exec__send_response__descriptor,
          .fn = say},
+        {.name = "approvals",
+         .request = &exec__approvals_request__descriptor,
+         .response = &exec__approvals_response__descriptor,
+         .fn = approvals},
+        {.name = "decide",
+         .request = &exec__decide_request__descriptor,
+         .response = &exec__decide_response__descriptor,
+         .fn = decide},
         {0},
     };
     static const struct rpc_service service = {"stigmer.execution.v1.ExecutionService", methods};

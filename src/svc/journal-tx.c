@@ -9,6 +9,7 @@
 #include "base/own.h"
 #include "base/str.h"
 #include "core/rules.h"
+#include "svc/approvals.h"
 #include "svc/inbox.h"
 #include "svc/journal.h"
 
@@ -330,7 +331,7 @@ static enum err_code append_one(sqlite3 *db, const char *id, struct full_head *h
     advance(h, e, row->seq);
     if (e->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED)
         return inbox_tx_read(db, id, e->input_received->id, row->seq, err);
-    return ERR_OK;
+    return approvals_tx_follow(db, id, e, row->seq, h->head.state == JOURNAL_ENDED, err);
 }
 
 static enum err_code check_writer(const char *id, const struct full_head *h, uint64_t epoch,
@@ -493,15 +494,18 @@ enum err_code journal_tx_delete(sqlite3 *db, const char *id, struct err *err)
         ("DELETE FROM blob WHERE ?1 <> '' AND hash NOT IN"
          " (SELECT hash FROM event WHERE hash IS NOT NULL)"),
     };
+    enum err_code code;
 
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         sqlite3_stmt *st;
-        enum err_code code = store_prepare(db, steps[i], &st, err);
-        if (code)
+
+        if ((code = store_prepare(db, steps[i], &st, err)))
             return code;
         sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
         if ((code = step_done(db, st, "deleting an execution", err)))
             return code;
     }
-    return inbox_tx_delete(db, id, err);
+    if ((code = inbox_tx_delete(db, id, err)))
+        return code;
+    return approvals_tx_delete(db, id, err);
 }

@@ -22,7 +22,7 @@ struct item {
     char *runner_id;                 /* owned; NULL: nobody's */
     struct queue_runner *runner;     /* borrowed; NULL while its stream is closed */
     char *cancel_by, *cancel_reason; /* owned; NULL: nobody wants that */
-    bool spoken_to;                  /* it may have inputs that its journal does not have yet */
+    bool spoken_to;                  /* it may have inputs or decisions that its journal lacks */
     enum item_state state;
     uint64_t epoch;
     int64_t deadline; /* of the lease, or of the claim that must follow an assignment */
@@ -100,7 +100,10 @@ void queue_again(struct item *it, const char *why, engine_done_fn *done, void *a
 
 void queue_input(struct engine *base, const char *id, const struct inbox_input *in,
                  engine_done_fn *done, void *arg);
-void queue_tell_inputs(struct item *it); /* to its runner; what is in its journal is no more told */
+void queue_decide(struct engine *base, const char *id, const struct approvals_choice *c,
+                  engine_decided_fn *done, void *arg);
+/* Inputs and decisions, to its runner; what is in its journal is no more told. */
+void queue_tell_said(struct item *it);
 void queue_warn_unread(const struct item *it);
 
 /* ---- queue-runners.c ---- */

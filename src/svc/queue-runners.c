@@ -83,7 +83,7 @@ void queue_open(struct queue_runner *r, unsigned slots)
         r->ops.drain(0, r->arg);
     for (struct item *it = r->engine->items; it; it = it->next)
         if (it->runner == r)
-            queue_tell_inputs(it);
+            queue_tell_said(it);
     queue_pump(r->engine);
 }
 
@@ -141,7 +141,7 @@ void queue_heartbeat(struct queue *e, const char *runner_id, const struct queue_
         it->warned = false;
         if (it->cancel_by)
             on_cancel(it->id, arg);
-        queue_tell_inputs(it);
+        queue_tell_said(it);
     }
     queue_arm(e);
 }

@@ -378,6 +378,7 @@ static const struct engine_ops ops = {.name = "embedded",
                                       .submit = submit,
                                       .cancel = cancel,
                                       .input = queue_input,
+                                      .decide = queue_decide,
                                       .drain = drain,
                                       .ended = ended,
                                       .forget = forget};

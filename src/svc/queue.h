@@ -91,6 +91,7 @@ struct queue_runner_ops {
     void (*assign)(const char *execution_id, void *arg);
     void (*cancel)(const char *execution_id, const char *reason, void *arg);
     void (*input)(const char *execution_id, const struct inbox_input *in, void *arg);
+    void (*decision)(const struct approvals_row *decided, void *arg);
     void (*drain)(int64_t grace_ms, void *arg);
 };
 

@@ -50,11 +50,13 @@ struct run {
     int64_t first_call_ms;
     int64_t begun_wall_ms; /* its events' time goes on from that of its claim, the server's, */
     int64_t begun_ms;      /* by the loop's clock: wall clocks differ, and jump */
+    int64_t deadline_ms;   /* as the timer has it */
     uint64_t epoch;
     bool pumping, finished, parking, lost, told, dead, later_due;
 };
 
 static void pump(struct run *r);
+static void set_deadline(struct run *r);
 
 const char *run_id(const struct run *r)
 {
@@ -477,6 +479,21 @@ static void pump(struct run *r)
     while (!r->told && agent_next(r->agent, &act))
         carry_out(r, &act);
     r->pumping = false;
+    set_deadline(r);
+}
+
+/* While a person is waited for there is none. */
+static void set_deadline(struct run *r)
+{
+    int64_t at = agent_deadline_ms(r->agent), now = now_of(r);
+
+    if (at == r->deadline_ms)
+        return;
+    r->deadline_ms = at;
+    if (at == INT64_MAX)
+        loop_timer_at(r->deadline, INT64_MAX);
+    else
+        loop_timer_in(r->deadline, at > now ? at - now : 0);
 }
 
 static void on_deadline(void *arg)
@@ -484,7 +501,7 @@ static void on_deadline(void *arg)
     struct run *r = arg;
 
     step(r, &(struct agent_input){.kind = AGENT_TICK});
-    if (!agent_is_over(r->agent))
+    if (!agent_is_over(r->agent) && r->deadline_ms != INT64_MAX)
         loop_timer_in(r->deadline, 1000); /* the wall clock was set back */
 }
 
@@ -521,6 +538,27 @@ static void give_input(struct run *r, const Runner__Input *in)
         r->agent,
         &(struct agent_input){.kind = AGENT_INPUT, .id = in->id, .by = in->by, .text = clean},
         now_of(r));
+}
+
+static void give_decision(struct run *r, const Runner__Decision *d)
+{
+    OWN_FREE char *clean = without_secrets(r, d->reason, strlen(d->reason));
+
+    agent_step(r->agent,
+               &(struct agent_input){.kind = AGENT_DECISION,
+                                     .call_id = d->call_id,
+                                     .approved = d->approved,
+                                     .by = d->by,
+                                     .text = clean},
+               now_of(r));
+}
+
+void run_decision(struct run *r, const Runner__Decision *d)
+{
+    log_debug("a call is decided on", "run", r->id, "call", d->call_id, "approved",
+              d->approved ? "yes" : "no");
+    give_decision(r, d);
+    pump(r);
 }
 
 void run_input(struct run *r, const Runner__Input *in)
@@ -613,15 +651,9 @@ static struct agent *agent_of(const struct run *r, const Runner__ClaimResponse *
         .overhead_bytes = system.len + tools,
         .history = history,
         .history_count = c->n_history,
+        .require_approval = (const char *const *)c->require_approval,
+        .require_count = c->n_require_approval,
     });
-}
-
-static void start_deadline(struct run *r)
-{
-    int64_t at = agent_deadline_ms(r->agent), now = now_of(r);
-
-    if (at != INT64_MAX)
-        loop_timer_in(r->deadline, at > now ? at - now : 0);
 }
 
 static int64_t claimed_at(const Runner__ClaimResponse *c)
@@ -644,6 +676,7 @@ enum err_code run_new(const struct run_env *env, const Runner__ClaimResponse *cl
     r->policy = retry_policy_default();
     r->begun_wall_ms = claimed_at(claim);
     r->begun_ms = loop_now_ms(env->loop);
+    r->deadline_ms = INT64_MAX;
     copy_claim(r, claim);
     let_out(r);
     r->agent = agent_of(r, claim);
@@ -663,8 +696,9 @@ enum err_code run_new(const struct run_env *env, const Runner__ClaimResponse *cl
              r->model, "events", log_int(claim->n_journal));
     for (size_t i = 0; i < claim->n_inputs; i++)
         give_input(r, claim->inputs[i]);
+    for (size_t i = 0; i < claim->n_decisions; i++)
+        give_decision(r, claim->decisions[i]);
     step(r, &(struct agent_input){.kind = AGENT_START});
-    start_deadline(r);
     return ERR_OK;
 }
 

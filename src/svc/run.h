@@ -44,6 +44,7 @@ void run_cancel(struct run *r, const char *by, const char *reason);
 
 /* A person says something to it; the same id again is nothing new. */
 void run_input(struct run *r, const Runner__Input *in);
+void run_decision(struct run *r, const Runner__Decision *d);
 
 /* Begin nothing new; over when what runs has ended and is on disk. */
 void run_park(struct run *r);

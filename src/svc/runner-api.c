@@ -139,6 +139,21 @@ static void tell_input(const char *id, const struct inbox_input *in, void *arg)
     send_command(arg, &r);
 }
 
+static void tell_decision(const struct approvals_row *row, void *arg)
+{
+    Runner__AttachResponse r = RUNNER__ATTACH_RESPONSE__INIT;
+    Runner__Decision m = RUNNER__DECISION__INIT;
+
+    m.execution_id = (char *)(uintptr_t)row->execution_id;
+    m.call_id = (char *)(uintptr_t)row->call_id;
+    m.approved = row->approved;
+    m.by = (char *)(uintptr_t)row->by;
+    m.reason = (char *)(uintptr_t)row->reason;
+    r.command_case = RUNNER__ATTACH_RESPONSE__COMMAND_DECISION;
+    r.decision = &m;
+    send_command(arg, &r);
+}
+
 static void tell_drain(int64_t grace_ms, void *arg)
 {
     Runner__AttachResponse r = RUNNER__ATTACH_RESPONSE__INIT;
@@ -215,7 +230,8 @@ struct greeting {
 
 static void welcome(struct attached *t, const Runner__AttachRequest *req)
 {
-    static const struct queue_runner_ops ops = {tell_assign, tell_cancel, tell_input, tell_drain};
+    static const struct queue_runner_ops ops = {tell_assign, tell_cancel, tell_input, tell_decision,
+                                                tell_drain};
     const struct queue_config *c = queue_config(t->api->engine);
     OWN_FREE struct queue_held *held = held_of(req->held, req->n_held);
     struct rpc_call *call = t->call;

@@ -26,6 +26,7 @@ struct runner_api_config {
     int64_t max_output_tokens, context_tokens; /* 0: by model */
     uint32_t max_turns;
     int64_t max_duration_ms, max_tokens; /* 0: none */
+    const char *require_approval;        /* tools.require_approval; NULL or "": of none */
     const char *home;                    /* of this installation: its key opens stored secrets */
     const char *workspace_root;          /* where sessions' folders lie */
     const void *cassette;                /* provider replay: the recording; may be NULL */

@@ -9,6 +9,7 @@
 #include "ai/stigmer/agentic/session/v1/session.pb-c.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "svc/approvals.h"
 #include "svc/inbox.h"
 #include "svc/own-folder.h"
 #include "svc/secret-fields.h"
@@ -140,8 +141,28 @@ static enum err_code put_spec(sqlite3 *db, Runner__ClaimResponse *r, const char 
     return code;
 }
 
+static void add_pattern(Runner__ClaimResponse *r, const char *pattern)
+{
+    list_add((void ***)&r->require_approval, &r->n_require_approval, mem_str(pattern));
+}
+
+/* What the machine holds back, and what the agent does. */
+static void put_policy(Runner__ClaimResponse *r, const Agent__AgentSpec *spec,
+                       const struct runner_api_config *c)
+{
+    char *copy = mem_str(c->require_approval ? c->require_approval : ""), *rest = copy, *pattern;
+
+    while ((pattern = strsep(&rest, ",")))
+        if (*pattern)
+            add_pattern(r, pattern);
+    for (size_t i = 0; spec && i < spec->n_require_approval; i++)
+        add_pattern(r, spec->require_approval[i]);
+    free(copy);
+}
+
 /* session → instance → agent, as the original resolves it. */
-static enum err_code put_agent(sqlite3 *db, Runner__ClaimResponse *r, struct err *err)
+static enum err_code put_agent(sqlite3 *db, Runner__ClaimResponse *r,
+                               const struct runner_api_config *c, struct err *err)
 {
     ProtobufCMessage *session = NULL, *instance = NULL, *agent = NULL;
     const Sess__Session *s;
@@ -162,6 +183,7 @@ static enum err_code put_agent(sqlite3 *db, Runner__ClaimResponse *r, struct err
     a = (const Agent__Agent *)agent;
     set_text(&r->agent_name, a->metadata ? a->metadata->name : "");
     set_text(&r->instructions, a->spec ? a->spec->instructions : "");
+    put_policy(r, a->spec, c);
 done:
     if (session)
         protobuf_c_message_free_unpacked(session, NULL);
@@ -196,6 +218,24 @@ static void add_input(const struct inbox_input *in, void *arg)
     set_text(&m->by, in->by);
     set_text(&m->text, in->text);
     list_add((void ***)&r->inputs, &r->n_inputs, m);
+}
+
+static bool add_decision(const struct approvals_row *row, void *arg)
+{
+    Runner__ClaimResponse *r = arg;
+    Runner__Decision *m;
+
+    if (!row->decided)
+        return true;
+    m = mem_new(sizeof *m);
+    runner__decision__init(m);
+    set_text(&m->execution_id, row->execution_id);
+    set_text(&m->call_id, row->call_id);
+    set_text(&m->by, row->by);
+    set_text(&m->reason, row->reason);
+    m->approved = row->approved;
+    list_add((void ***)&r->decisions, &r->n_decisions, m);
+    return true;
 }
 
 struct exchange {
@@ -301,13 +341,15 @@ enum err_code runner_claim_make(sqlite3 *db, struct journal *j,
     enum err_code code;
 
     runner__claim_response__init(r);
-    if ((code = put_spec(db, r, execution_id, config, err)) || (code = put_agent(db, r, err)) ||
+    if ((code = put_spec(db, r, execution_id, config, err)) ||
+        (code = put_agent(db, r, config, err)) ||
         (code = journal_head(j, execution_id, &head, err)) ||
         (*head.folder && config->workspace_root &&
          (code = own_folder_link(config->workspace_root, r->workspace, head.folder, err))) ||
         (code = journal_read(j, execution_id, 1, SIZE_MAX, add_event, r, err)) ||
         (code = put_history(db, j, r, err)) ||
-        (code = inbox_unread(db, execution_id, add_input, r, &unread, err))) {
+        (code = inbox_unread(db, execution_id, add_input, r, &unread, err)) ||
+        (code = approvals_open(db, execution_id, add_decision, r, err))) {
         runner__claim_response__free_unpacked(r, NULL);
         return code;
     }

@@ -6,8 +6,9 @@
  * execution.turn_seq: where the last turn_finished stands, from which the rules can be taken up.
  * execution.folder: the session's own folder; '' for one of ours below data/workspace.
  * inbox.seq: of the event that says it was read; 0: unread. Unread ones are in the order of their
- * rows. event: either data (the event without seq, epoch and time) or hash, the key of a blob. Rows
- * stand in the order they were written, so that the events of many runs in one commit share pages.
+ * rows. approval.state: see approvals.c; approval.seq: of the approval_requested. event: either
+ * data (the event without seq, epoch and time) or hash, the key of a blob. Rows stand in the order
+ * they were written, so that the events of many runs in one commit share pages.
  */
 static const char *const migrations[] = {
     RECORDS_SCHEMA_V1 "CREATE TABLE execution("
@@ -44,6 +45,16 @@ static const char *const migrations[] = {
     "  text TEXT NOT NULL,"
     "  seq INTEGER NOT NULL DEFAULT 0,"
     "  UNIQUE(execution_id, id))",
+    "CREATE TABLE approval("
+    "  execution_id TEXT NOT NULL,"
+    "  seq INTEGER NOT NULL,"
+    "  call_id TEXT NOT NULL,"
+    "  tool TEXT NOT NULL,"
+    "  asked_ms INTEGER NOT NULL,"
+    "  state INTEGER NOT NULL DEFAULT 0,"
+    "  decider TEXT NOT NULL DEFAULT '',"
+    "  reason TEXT NOT NULL DEFAULT '',"
+    "  PRIMARY KEY(execution_id, seq)) WITHOUT ROWID",
 };
 
 const struct store_schema *schema(void)

@@ -1,4 +1,4 @@
-#include "svc/temporal-worker.h"
+#include "svc/temporal-worker-impl.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -9,45 +9,13 @@
 #include "base/str.h"
 #include "clients/temporal-payload.h"
 #include "clients/temporal-poll.h"
-#include "core/workflow.h"
 
 #define POLLS 4
 #define EVENTS_MAX 60000 /* Temporal ends a workflow at 51,200; ours have few (core/workflow.h) */
-#define PAGES_MAX 256    /* of some hundred events each */
 #define HEARTBEAT_MS 30000
 #define ACTIVITY_SECONDS (int64_t)(365 * 86400) /* a run's own limits are shorter */
-#define ID_MAX 128
 #define ANSWER_MS 60000
 #define PHASE_CANCELLED "EXECUTION_CANCELLED"
-
-struct temporal_worker {
-    struct loop *loop;         /* borrowed */
-    struct temporal *temporal; /* borrowed */
-    struct temporal_poll *poll;
-    char *runner_queue; /* owned */
-    int64_t heartbeat_ms;
-    struct temporal_worker_events ev;
-    struct task *tasks; /* owned */
-};
-
-/* One workflow task from its arrival to its answer. */
-struct task {
-    struct temporal_worker *worker; /* NULL: the worker is gone, nothing is answered any more */
-    struct task *next, **link;      /* link NULL: in no list any more */
-    struct temporal_call *call;     /* for a page of the history */
-    Tsvc__PollWorkflowTaskQueueResponse *poll; /* owned */
-    Tsvc__GetWorkflowExecutionHistoryResponse *page[PAGES_MAX];
-    size_t pages;
-    Thist__HistoryEvent **events; /* owned list; events are of poll and pages */
-    size_t count;
-    struct workflow_decision decision;
-    size_t at;       /* events before this one have no signal that is still to be acted on */
-    char id[ID_MAX]; /* of the execution */
-    char queue[ID_MAX];
-    json_t *ours; /* owned; the input, when it is of the form that we write; else NULL */
-    char why[1024];
-    bool cut; /* not the whole history */
-};
 
 /* ---- a task's life --------------------------------------------------------------------------- */
 
@@ -60,7 +28,7 @@ static void *copy_of(const ProtobufCMessage *m)
     return mem_check(protobuf_c_message_unpack(m->descriptor, NULL, len, bytes));
 }
 
-static void task_free(struct task *t)
+void temporal_worker_drop(struct task *t)
 {
     if (t->link)
         *t->link = t->next;
@@ -97,7 +65,7 @@ static void on_answered(const ProtobufCMessage *answer, const struct err *err, v
         log_debug("workflow task could not be answered", "why", err->msg);
 }
 
-static void fail_task(struct task *t, const struct err *why)
+void temporal_worker_fail(struct task *t, const struct err *why)
 {
     struct temporal_worker *w = t->worker;
     Tsvc__RespondWorkflowTaskFailedRequest r = TSVC__RESPOND_WORKFLOW_TASK_FAILED_REQUEST__INIT;
@@ -112,7 +80,7 @@ static void fail_task(struct task *t, const struct err *why)
             : TENUM__WORKFLOW_TASK_FAILED_CAUSE__WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE;
     r.failure = &f;
     temporal_call(w->temporal, TEMPORAL_FAIL_WORKFLOW_TASK, &r.base, ANSWER_MS, on_answered, NULL);
-    task_free(t);
+    temporal_worker_drop(t);
 }
 
 /* What a query of the workflow asks, as a result; the payload is the caller's to end. */
@@ -155,7 +123,7 @@ static void answer_query(struct task *t)
     temporal_call(t->worker->temporal, TEMPORAL_ANSWER_QUERY, &r.base, ANSWER_MS, on_answered,
                   NULL);
     temporal_payload_done(&value);
-    task_free(t);
+    temporal_worker_drop(t);
 }
 
 /* Queries that came along with a task are answered with it. */
@@ -204,7 +172,7 @@ static void complete_task(struct task *t, Tcmd__Command *command)
                   on_answered, NULL);
     for (size_t i = 0; i < n; i++)
         temporal_payload_done(&side[i].value);
-    task_free(t);
+    temporal_worker_drop(t);
 }
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -236,7 +204,7 @@ static void schedule(struct task *t)
     Google__Protobuf__Duration whole = GOOGLE__PROTOBUF__DURATION__INIT, beat = whole,
                                first = whole;
     struct temporal_payload input = {0};
-    char name[] = TEMPORAL_WORKER_ACTIVITY, id[ID_MAX + 16];
+    char name[] = TEMPORAL_WORKER_ACTIVITY, id[TEMPORAL_WORKER_ID + 16];
 
     type.name = name;
     name_activity(t, id, sizeof id);
@@ -341,11 +309,11 @@ static void on_journaled(const struct err *err, void *arg)
     struct task *t = arg;
 
     if (!t->worker) {
-        task_free(t);
+        temporal_worker_drop(t);
         return;
     }
     if (err && err->code != ERR_STATE && err->code != ERR_NOT_FOUND) {
-        fail_task(t, err);
+        temporal_worker_fail(t, err);
         return;
     }
     if (t->decision.step == WORKFLOW_FAIL)
@@ -401,7 +369,7 @@ static bool has_ended_meanwhile(const struct task *t)
     return ended;
 }
 
-static void carry_out(struct task *t)
+void temporal_worker_go_on(struct task *t)
 {
     struct temporal_worker *w = t->worker;
     const struct workflow_decision *d = &t->decision;
@@ -478,119 +446,6 @@ static bool is_ours(const struct task *t, struct err *err)
     return ours;
 }
 
-/* ---- signals ----------------------------------------------------------------------------------
- */
-
-static void hear(struct task *t);
-
-static void on_heard(const struct err *err, void *arg)
-{
-    struct task *t = arg;
-
-    if (!t->worker) {
-        task_free(t);
-        return;
-    }
-    if (err && (err->code == ERR_STATE || err->code == ERR_NOT_FOUND || err->code == ERR_LIMIT)) {
-        log_warn("what was signalled does not reach the run", "run", t->id, "why", err->msg);
-    } else if (err) {
-        fail_task(t, err); /* it comes again */
-        return;
-    }
-    hear(t);
-}
-
-static enum err_code read_said(const Thist__WorkflowExecutionSignaledEventAttributes *a,
-                               json_t **ret, struct err *err)
-{
-    enum err_code code = temporal_payload_read(a->input, ret, err);
-
-    if (!code && !json_is_string(*ret) && !json_is_string(json_object_get(*ret, "text"))) {
-        json_decref(*ret);
-        code = err_set(err, ERR_INVALID, "its input must be a text, or {\"text\": \"…\"}");
-    }
-    return code;
-}
-
-static bool is_input(const Thist__HistoryEvent *e)
-{
-    return e->attributes_case ==
-               THIST__HISTORY_EVENT__ATTRIBUTES_WORKFLOW_EXECUTION_SIGNALED_EVENT_ATTRIBUTES &&
-           str_eq(e->workflow_execution_signaled_event_attributes->signal_name, "input");
-}
-
-/* The same in every history of this workflow: a reset begins a new run and says its signals again,
- * as other events. So it is the text, and the how many-th of the signals it is. */
-static void name_said(const struct task *t, const char *text, char *ret, size_t size)
-{
-    const Tcom__WorkflowExecution *x = t->poll->workflow_execution;
-    uint64_t hash = 1469598103934665603u; /* FNV-1a */
-    size_t nth = 0;
-
-    for (size_t i = 0; i < t->at; i++)
-        nth += is_input(t->events[i]);
-    for (const char *p = x ? x->workflow_id : ""; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    for (const char *p = text; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    (void)str_format(ret, size, "temporal/%zu/%016" PRIx64, nth, hash);
-}
-
-/* True: on_heard goes on. */
-static bool say(struct task *t, const Thist__HistoryEvent *e)
-{
-    const Thist__WorkflowExecutionSignaledEventAttributes *a =
-        e->workflow_execution_signaled_event_attributes;
-    struct inbox_input in = {.by = str_is_empty(a->identity) ? "temporal" : a->identity};
-    char id[INBOX_ID_MAX];
-    json_t *said;
-    struct err err;
-    bool begun = false;
-
-    if (read_said(a, &said, &err)) {
-        log_warn("a signal that cannot be read", "run", t->id, "signal", "input", "why", err.msg);
-        return false;
-    }
-    in.id = id;
-    in.text = json_string_value(json_is_string(said) ? said : json_object_get(said, "text"));
-    name_said(t, in.text, id, sizeof id);
-    if (inbox_check(&in, &err)) {
-        log_warn("a signal that cannot be read", "run", t->id, "signal", "input", "why", err.msg);
-    } else {
-        begun = true;
-        t->worker->ev.input(t->id, &in, on_heard, t, t->worker->ev.arg);
-    }
-    json_decref(said);
-    return begun;
-}
-
-/* Who sent it should find out that it does nothing. */
-static void tell_strange(const struct task *t, const char *signal)
-{
-    char name[80];
-
-    (void)str_format(name, sizeof name, "%s", signal);
-    str_cut_bad(name);
-    log_warn("a signal is not known here, and does nothing", "run", t->id, "signal", name);
-}
-
-/* What was signalled since the last task, one after the other; then what is due. */
-static void hear(struct task *t)
-{
-    while (t->at < t->count) {
-        const Thist__HistoryEvent *e = t->events[t->at++];
-
-        if (e->attributes_case !=
-            THIST__HISTORY_EVENT__ATTRIBUTES_WORKFLOW_EXECUTION_SIGNALED_EVENT_ATTRIBUTES)
-            continue;
-        if (!is_input(e))
-            tell_strange(t, e->workflow_execution_signaled_event_attributes->signal_name);
-        else if (say(t, e))
-            return;
-    }
-    carry_out(t);
-}
-
 /* ---- tasks ------------------------------------------------------------------------------------
  */
 
@@ -599,7 +454,7 @@ static enum err_code read_task(struct task *t, struct err *err)
     if (t->cut)
         return err_set(err, ERR_LIMIT,
                        "its history has more than %d events or %d pages: terminate the workflow",
-                       EVENTS_MAX, PAGES_MAX);
+                       EVENTS_MAX, TEMPORAL_WORKER_PAGES);
     return workflow_decide(t->events, t->count, &t->decision, err);
 }
 
@@ -608,7 +463,7 @@ static void run_task(struct task *t)
     struct err err;
 
     if (read_task(t, &err)) {
-        fail_task(t, &err);
+        temporal_worker_fail(t, &err);
         return;
     }
     if (read_input(t, &err))
@@ -618,7 +473,7 @@ static void run_task(struct task *t)
     } else if (*t->why) { /* no retry would help: the workflow ends with words */
         fail_workflow(t);
     } else if (!is_ours(t, &err)) {
-        fail_task(t, &err);
+        temporal_worker_fail(t, &err);
     } else {
         if (t->decision.unknown)
             log_info("events of unknown kinds in a history", "run", t->id, "events",
@@ -626,7 +481,7 @@ static void run_task(struct task *t)
         log_debug("workflow task", "run", t->id, "step", log_int(t->decision.step), "events",
                   log_int(t->count));
         t->at = t->decision.heard;
-        hear(t);
+        temporal_signals_hear(t);
     }
 }
 
@@ -642,12 +497,12 @@ static void on_page(const ProtobufCMessage *answer, const struct err *err, void 
 
     t->call = NULL;
     if (err) {
-        fail_task(t, err);
+        temporal_worker_fail(t, err);
         return;
     }
     m = t->page[t->pages++] = copy_of(answer);
     add_events(t, m->history);
-    t->cut |= m->next_page_token.len && t->pages == PAGES_MAX;
+    t->cut |= m->next_page_token.len && t->pages == TEMPORAL_WORKER_PAGES;
     if (m->next_page_token.len && !t->cut)
         ask_page(t, m->next_page_token);
     else
@@ -737,7 +592,7 @@ void temporal_worker_free(struct temporal_worker *w)
         t->worker = NULL;
         if (t->call) {
             temporal_call_cancel(TAKE(t->call));
-            task_free(t);
+            temporal_worker_drop(t);
         } else { /* the journal's answer frees it */
             t->link = NULL;
             t->next = NULL;

@@ -5,12 +5,13 @@
  * No sticky queue: a history has few events (core/workflow.h), so a task carries it whole, and a
  * server that comes back needs nothing that another one has kept. The signal `input` ({"text": …},
  * or the text alone) is said to the run (svc/inbox.h), before the task that brings it is answered:
- * so none is lost but above the inbox's limit, and none is said twice. Other signals are told in
- * the log. The activity's input is the workflow's. To an object of our own form it adds "handBack":
- * true while the history has room: so a runner knows that this server takes {"handedBack": true}
- * for what it is (core/workflow.h). Who does not know the key fails the activity, as ever. A
- * workflow never closes before the journal of its execution has: what closes it is done first.
- * Threads: the loop's. */
+ * so none is lost but above the inbox's limit, and none is said twice. `approve` and `deny` decide
+ * on a call that waits for a person (svc/approvals.h): "<execution id>.<seq>", the number alone,
+ * the call's id, or {"id": …, "reason": …}. Other signals are told in the log. The activity's input
+ * is the workflow's. To an object of our own form it adds "handBack": true while the history has
+ * room: so a runner knows that this server takes {"handedBack": true} for what it is
+ * (core/workflow.h). Who does not know the key fails the activity, as ever. A workflow never closes
+ * before the journal of its execution has: what closes it is done first. Threads: the loop's. */
 #ifndef SVC_TEMPORAL_WORKER_H
 #define SVC_TEMPORAL_WORKER_H
 
@@ -35,6 +36,9 @@ struct temporal_worker_events {
     /* Somebody has signalled `input`; in->id differs for each signal. It has passed inbox_check. */
     void (*input)(const char *execution_id, const struct inbox_input *in, engine_done_fn *done,
                   void *done_arg, void *arg);
+    /* Somebody has signalled `approve` or `deny`. It has passed approvals_check. */
+    void (*decide)(const char *execution_id, const struct approvals_choice *c,
+                   engine_decided_fn *done, void *done_arg, void *arg);
     /* What the journal says: {"phase": …, "ended": …, …}, the caller's; NULL: there is none such.
      */
     json_t *(*status)(const char *execution_id, void *arg);

@@ -300,6 +300,15 @@ static void on_input(const Runner__Input *in, void *arg)
         run_input(r, in);
 }
 
+static void on_decision(const Runner__Decision *d, void *arg)
+{
+    struct worker *w = arg;
+    struct run *r = map_get(&w->runs, d->execution_id);
+
+    if (r)
+        run_decision(r, d);
+}
+
 static void on_drain(int64_t grace_ms, void *arg)
 {
     worker_drain(arg, grace_ms > 0 ? grace_ms : GRACE_MS);
@@ -344,6 +353,7 @@ enum err_code worker_new(const struct worker_options *o, struct worker **ret, st
                                .on_assign = on_assign,
                                .on_cancel = on_cancel,
                                .on_input = on_input,
+                               .on_decision = on_decision,
                                .on_drain = on_drain,
                                .arg = w};
     enum err_code code = server_new(o->loop, &o->server, &ev, &w->server, err);

@@ -173,6 +173,7 @@ static void fill_runner_config(struct serve *s)
     s->runner_config.max_turns = (uint32_t)config_get_int(c, CONFIG_BUDGET_MAX_TURNS);
     s->runner_config.max_tokens = config_get_int(c, CONFIG_BUDGET_MAX_TOKENS);
     s->runner_config.max_duration_ms = config_get_duration(c, CONFIG_BUDGET_MAX_DURATION);
+    s->runner_config.require_approval = config_get_str(c, CONFIG_TOOLS_REQUIRE_APPROVAL);
 }
 
 static enum err_code prepare(struct serve *s, struct err *err)

@@ -337,7 +337,8 @@ void help_config_doc(struct buf *b)
                                             [CONFIG_SIZE] = "size",
                                             [CONFIG_CHOICE] = "",
                                             [CONFIG_CHOICES] = "list of ",
-                                            [CONFIG_EGRESS] = "public, deny, allow, hosts"};
+                                            [CONFIG_EGRESS] = "public, deny, allow, hosts",
+                                            [CONFIG_TOOLS] = "names of tools"};
         buf_printf(b, "| `%s` | `%s` | %s%s%s | %s", r->name, r->env, *r->fallback ? "`" : "",
                    *r->fallback ? r->fallback : "", *r->fallback ? "`" : "none", kinds[r->type]);
         if (r->type == CONFIG_INT)

@@ -64,11 +64,36 @@ static void what_a_person_says_is_a_message_of_a_person(void **state)
     aexec__agent_execution_status__free_unpacked(s, NULL);
 }
 
+static void a_decision_is_told_and_counted(void **state)
+{
+    Exec__Event asked = EXEC__EVENT__INIT, decided = EXEC__EVENT__INIT;
+    Exec__ApprovalRequested r = EXEC__APPROVAL_REQUESTED__INIT;
+    Exec__ApprovalDecided d = EXEC__APPROVAL_DECIDED__INIT;
+    struct fold *f = fold_new();
+
+    (void)state;
+    r.name = (char *)(uintptr_t) "execute";
+    asked.kind_case = EXEC__EVENT__KIND_APPROVAL_REQUESTED;
+    asked.approval_requested = &r;
+    d.by = (char *)(uintptr_t) "uid 0";
+    d.reason = (char *)(uintptr_t) "not now";
+    decided.kind_case = EXEC__EVENT__KIND_APPROVAL_DECIDED;
+    decided.approval_decided = &d;
+    fold_apply(f, &asked);
+    assert_int_equal(fold_peek(f)->counts->waiting_approvals, 1);
+    assert_string_equal(only_message(fold_peek(f))->content, "execute needs a person's approval");
+    fold_apply(f, &decided);
+    assert_int_equal(fold_peek(f)->counts->waiting_approvals, 0);
+    assert_string_equal(fold_peek(f)->messages[1]->content, "denied by uid 0: not now");
+    fold_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_long_reason_of_a_cancel_is_whole_wherever_a_buffer_would_have_cut_it),
         cmocka_unit_test(what_a_person_says_is_a_message_of_a_person),
+        cmocka_unit_test(a_decision_is_told_and_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

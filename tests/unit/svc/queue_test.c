@@ -106,7 +106,7 @@ static void settle(struct bench *b)
 
 static void attach(struct bench *b, struct runner *r, const char *id, unsigned slots)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, NULL, on_drain};
 
     r->bench = b;
     r->id = id;
@@ -437,7 +437,7 @@ static void heartbeats_keep_a_lease(void **state)
 
 static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, NULL, on_drain};
     struct bench *b = *state;
     const struct queue_held held = {"r1", 1};
 
@@ -453,7 +453,7 @@ static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 
 static void a_runner_that_comes_back_too_late_is_told_what_it_lost(void **state)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, NULL, on_drain};
     struct bench *b = *state;
     const struct queue_held held = {"r1", 1};
 
