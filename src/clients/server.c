@@ -19,7 +19,9 @@
 #define RETRY_MAX_MS 2000
 #define HEARTBEAT_MS 5000 /* until the server says its own */
 #define IDLE_MS 300000    /* a runner without runs: no lease to keep, only its memory to tell */
-#define TEXT_WAIT_MS 30   /* fast enough for the eye, slow enough for a thousand runs */
+#define LINGER_MS                                                                                  \
+    3 /* a model that answers at once has its turn's start in one append with its end */
+#define TEXT_WAIT_MS 30 /* fast enough for the eye, slow enough for a thousand runs */
 #define TEXT_MAX ((size_t)64 << 10)
 #define BATCH_BYTES ((size_t)2 << 20) /* half of what the server accepts in one message */
 #define BATCH_EVENTS 256
@@ -54,6 +56,7 @@ struct server_run {
     size_t count, cap, sent;   /* sent: of those, how many are in the call in flight */
     struct rpc_request *append, *publish;
     struct loop_timer *retry;
+    struct loop_timer *linger; /* for what may follow a turn's start */
     int64_t retry_ms;
     struct buf text;
     uint32_t turn, attempt;
@@ -564,6 +567,19 @@ static void send_append(struct server_run *r)
                                                 .arg = r});
 }
 
+/* Live text of a turn that is journaled from its start to its end in one go: nobody has seen it
+ * start, and its end has all of it. */
+static void drop_told_text(struct server_run *r)
+{
+    bool starts = false;
+
+    for (size_t i = 0; i < r->count; i++) {
+        starts |= r->queue[i]->kind_case == EXEC__EVENT__KIND_TURN_STARTED;
+        if (starts && r->queue[i]->kind_case == EXEC__EVENT__KIND_TURN_FINISHED)
+            buf_done(&r->text);
+    }
+}
+
 static void flush_all(void *arg)
 {
     struct server *s = arg;
@@ -579,6 +595,7 @@ static void flush_all(void *arg)
         r->dirty = false;
         if (r->lost || r->append || r->count == 0)
             continue;
+        drop_told_text(r);
         publish_next(r); /* live text goes before the event that ends its turn */
         if (r->record_count == 0 && r->text.len == 0)
             send_append(r);
@@ -613,7 +630,15 @@ void server_run_append(struct server_run *r, const Exec__Event *e)
         r->queue = mem_grow(r->queue, r->cap, sizeof *r->queue);
     }
     r->queue[r->count++] = e;
-    flush_later(r);
+    if (r->count == 1 && e->kind_case == EXEC__EVENT__KIND_TURN_STARTED)
+        loop_timer_in(r->linger, LINGER_MS);
+    else
+        flush_later(r);
+}
+
+static void on_linger(void *arg)
+{
+    flush_later(arg);
 }
 
 bool server_run_is_idle(const struct server_run *r)
@@ -722,6 +747,7 @@ struct server_run *server_run_open(struct server *s, const char *execution_id, u
     r->epoch = epoch;
     r->retry_ms = RETRY_FIRST_MS;
     r->retry = loop_timer_new(s->loop, on_retry, r);
+    r->linger = loop_timer_new(s->loop, on_linger, r);
     r->next = s->runs;
     r->link = &s->runs;
     if (r->next)
@@ -746,6 +772,7 @@ void server_run_close(struct server_run *r)
     if (!--r->server->run_count && r->server->attached)
         loop_timer_in(r->server->beat_timer, 0); /* the last one: what is left of the memory */
     loop_timer_free(r->retry);
+    loop_timer_free(r->linger);
     for (size_t i = 0; i < r->record_count; i++)
         free(r->records[i]);
     free(r->records);
