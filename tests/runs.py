@@ -1,5 +1,6 @@
 """What the tests of running agents share: a stack in a home of its own (process runner), runs that
 are followed event by event, and the processes behind them."""
+import contextlib
 import json
 import os
 import shutil
@@ -131,6 +132,23 @@ class Stack:
     def kill_all(self):
         """Keeper, server, and what is below them."""
         kill_all_of([p for pid in self._pids() for p in descendants(pid)])
+
+    @contextlib.contextmanager
+    def killed(self, who):
+        """What is done inside reaches no runner; then the runner, the server or all are killed."""
+        frozen = descendants(self.runner_pid())
+        for p in frozen:
+            os.kill(p, signal.SIGSTOP)
+        yield
+        if who != "server":
+            kill_all_of(frozen)
+        if who == "server":
+            self.kill_server()
+        elif who == "all":
+            self.kill_all()
+        for p in frozen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(p, signal.SIGCONT)
 
     def begin(self, message, *flags):
         """Its id."""

@@ -29,6 +29,7 @@ static const struct code_row rows[] = {
     [ERR_LIMIT]           = {"LIMIT",                8, 429, EXIT_FAILED},
     [ERR_BUDGET]          = {"BUDGET",               8, 429, EXIT_BUDGET},
     [ERR_SANDBOX]         = {"SANDBOX_UNAVAILABLE",  9, 503, EXIT_SANDBOX},
+    [ERR_APPROVAL]        = {"APPROVAL_NEEDED",      9, 409, EXIT_APPROVAL},
     [ERR_UNSUPPORTED]     = {"UNIMPLEMENTED",       12, 501, EXIT_FAILED},
     [ERR_IO]              = {"IO",                  13, 500, EXIT_FAILED},
     [ERR_CORRUPT]         = {"CORRUPT",             15, 500, EXIT_FAILED},

@@ -23,9 +23,10 @@ enum err_code {
     ERR_NOT_RUNNING, /* our own server is not there */
     ERR_TIMEOUT,
     ERR_CANCELLED,
-    ERR_LIMIT,   /* a stated limit was reached */
-    ERR_BUDGET,  /* the run's budget is used up */
-    ERR_SANDBOX, /* a sandbox layer, a container engine or Temporal's program is missing */
+    ERR_LIMIT,    /* a stated limit was reached */
+    ERR_BUDGET,   /* the run's budget is used up */
+    ERR_SANDBOX,  /* a sandbox layer, a container engine or Temporal's program is missing */
+    ERR_APPROVAL, /* a person must decide first */
     ERR_UNSUPPORTED,
     ERR_IO,
     ERR_CORRUPT, /* stored data breaks its own rules; never retry */

@@ -100,7 +100,7 @@ static const struct config_row rows[] = {
     [CONFIG_BUDGET_MAX_TOKENS] = {"budget.max_tokens", "STIGMER_BUDGET_MAX_TOKENS", CONFIG_INT, 0, INT64_MAX, NULL,
         "0", "tokens, in and out, of one execution; 0 is no limit"},
     [CONFIG_BUDGET_MAX_DURATION] = {"budget.max_duration", "STIGMER_BUDGET_MAX_DURATION", CONFIG_DURATION, 1000, 0, NULL,
-        "1h", "time one execution may be worked on; the time without a runner does not count"},
+        "1h", "time one execution may be worked on; the time without a runner, or for a person's approval, does not count"},
     [CONFIG_SANDBOX_REQUIRE] = {"sandbox.require", "STIGMER_SANDBOX_REQUIRE", CONFIG_CHOICES, 0, 0, layers,
         "landlock,seccomp", "sandbox layers without which no tool runs; none switches the check off"},
     [CONFIG_SANDBOX_EGRESS] = {"sandbox.egress", "STIGMER_SANDBOX_EGRESS", CONFIG_EGRESS, 0, 0, NULL,

@@ -194,19 +194,8 @@ def test_what_is_said_to_a_run_that_waits_is_read_with_its_task(stack, model):
 def test_what_was_said_is_read_once_whoever_is_killed(stack, who):
     run = stack.begin("gate a")
     begun(stack, run)
-    frozen = descendants(stack.runner_pid())
-    for p in frozen:
-        os.kill(p, signal.SIGSTOP)  # it cannot take it
-    stack.cli("send", run, "-m", "On the way.")
-    if who != "server":
-        kill_all_of(frozen)
-    if who == "server":
-        stack.kill_server()
-    elif who == "all":
-        stack.kill_all()
-    for p in frozen:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(p, signal.SIGCONT)
+    with stack.killed(who):
+        stack.cli("send", run, "-m", "On the way.")
     stack.cli("server", "start")
     until(lambda: journal_says(stack, run))
     open_gate(stack, run)

@@ -115,7 +115,7 @@ def test_a_client_joins_the_workflow_of_a_run_and_awaits_its_result(loop, tempor
         there = await client.get_workflow_handle(workflow_id(run)).describe()
         handle = await join(client, run)
         assert handle.result_run_id == there.run_id
-        await handle.signal("approve", {"call": "c_gate"})  # nothing of ours waits for one: it changes nothing
+        await handle.signal("approve", {"call": "c_gate"})  # it was not asked for: it changes nothing
         open_gate(ours, run)
         assert await handle.result() == {"executionId": run, "phase": "EXECUTION_COMPLETED"}
         assert set(await there.memo()) == {"agent", "session"}

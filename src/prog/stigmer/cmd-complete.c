@@ -8,11 +8,13 @@
 #include "base/str.h"
 #include "core/config.h"
 #include "platform/vault.h"
+#include "prog/stigmer/approval.h"
 #include "prog/stigmer/cli.h"
 #include "prog/stigmer/cmds.h"
 #include "prog/stigmer/conn.h"
 #include "prog/stigmer/help.h"
 #include "prog/stigmer/kinds.h"
+#include "stigmer/execution/v1/service.pb-c.h"
 
 #define PATIENCE_US 300000 /* for a server that does not answer: then there are no candidates */
 #define NAMES_MOST 100
@@ -96,6 +98,30 @@ static void offer_values_of(struct ask *a, const char *key)
 
     if (key && config_find(key, &k))
         offer_all(a, config_row(k)->values);
+}
+
+static void offer_approvals(struct ask *a)
+{
+    Exec__ApprovalsRequest request = EXEC__APPROVALS_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    const Exec__ApprovalsResponse *r;
+    struct conn conn;
+
+    limit_patience();
+    if (conn_open(a->cli, &conn, NULL))
+        return;
+    if (!conn_call(&conn, APPROVAL_LIST_PATH, &request.base, &exec__approvals_response__descriptor,
+                   0, &answer, NULL)) {
+        r = (const Exec__ApprovalsResponse *)answer;
+        for (size_t i = 0; i < r->n_approvals; i++) {
+            char name[APPROVAL_NAME];
+
+            approval_name(r->approvals[i]->execution_id, r->approvals[i]->seq, name);
+            offer(a, name, r->approvals[i]->tool);
+        }
+        protobuf_c_message_free_unpacked(answer, NULL);
+    }
+    conn_close(&conn);
 }
 
 /* ---- which word it is ----------------------------------------------------------------------- */
@@ -227,7 +253,9 @@ static void offer_positional(struct ask *a)
         offer_kinds(a);
     else if (str_starts(words, "KIND"))
         offer_resources(a, a->first);
-    else if (str_starts(words, "RUN"))
+    else if (str_starts(words, "APPROVAL"))
+        offer_approvals(a);
+    else if (str_starts(words, "RUN") || str_eq(words, "[RUN]"))
         offer_resources(a, "runs");
     else if (str_starts(words, "SESSION"))
         offer_resources(a, "sessions");

@@ -40,6 +40,12 @@ static struct row row_of(const struct kinds_any *r, const struct map *agents)
     return row;
 }
 
+/* For people: a run that waits for one of them does not look as if it were at work. */
+static const char *shown_phase(const struct row *r)
+{
+    return counts_of(r)->waiting_approvals ? "needs approval" : r->phase;
+}
+
 static bool is_wanted(const struct cli *cli, const struct row *r)
 {
     const char *phase = args_str(&cli->args, "phase", NULL);
@@ -83,6 +89,7 @@ static json_t *row_json(const struct row *r)
                         json_pack("{s:I,s:I,s:n}", "inputTokens", (json_int_t)c->input_tokens,
                                   "outputTokens", (json_int_t)c->output_tokens, "costUsd"));
     json_object_set_new(o, "attempt", json_integer(c->attempt));
+    json_object_set_new(o, "waitingApprovals", json_integer(c->waiting_approvals));
     return o;
 }
 
@@ -94,8 +101,8 @@ static void add_text_row(struct out_table *t, const struct row *r)
     out_age(kinds_created_ms(any), clock_wall_ms(), age);
     snprintf(turns, sizeof turns, "%u", counts_of(r)->turns);
     snprintf(calls, sizeof calls, "%u", counts_of(r)->tool_calls);
-    out_table_row(t, (const char *const[]){kinds_id(any), r->agent, r->phase, age, turns, calls,
-                                           r->x->spec ? r->x->spec->session_id : "", NULL});
+    out_table_row(t, (const char *const[]){kinds_id(any), r->agent, shown_phase(r), age, turns,
+                                           calls, r->x->spec ? r->x->spec->session_id : "", NULL});
 }
 
 static void print_rows(const struct cli *cli, const struct kinds_list *list,

@@ -26,6 +26,7 @@ int cmd_send_run(struct cli *cli)
     if (!code) {
         request.execution_id = (char *)(uintptr_t)kinds_id(r);
         request.text = (char *)(uintptr_t)buf_text(&text);
+        request.id = (char *)(uintptr_t)args_str(&cli->args, "id", "");
         code = conn_call(&conn, SEND_PATH, &request.base, &exec__send_response__descriptor, 0,
                          &answer, &err);
     }

@@ -148,6 +148,10 @@ static const struct arg_spec secret_set_flags[] = {
     END};
 static const struct arg_spec send_flags[] = {
     {"message", 'm', "TEXT|-|@FILE", "what is said; - reads standard input", NULL, NULL, false},
+    {"id", 0, "ID", "your own id of it: the same one again is said once", NULL, NULL, false},
+    END};
+static const struct arg_spec deny_flags[] = {
+    {"message", 'm', "TEXT|-|@FILE", "why not; the model reads it", NULL, NULL, false},
     END};
 static const struct arg_spec cancel_flags[] = {
     {"reason", 0, "TEXT", "why, for the journal", NULL, NULL, false},
@@ -235,7 +239,9 @@ const struct cmd cmd_table[] = {
     {"run", "[AGENT]", 0, 1, "Give an agent a task and follow it to its answer",
      "The answer goes to standard output and nothing else does; tool calls are short lines on\n"
      "standard error. Ctrl-C cancels the run, a second one leaves. Without AGENT the only agent\n"
-     "is taken. Exit 0 completed, 1 failed, 8 timed out, 130 cancelled by Ctrl-C.",
+     "is taken. Calls that wait for approval are asked for on a terminal. Exit 0 completed, 1 failed,\n"
+     "6 a call waits for approval and nobody can be asked here (the run goes on waiting), 8 timed out,\n"
+     "130 cancelled by Ctrl-C.",
      run_flags, run_formats,
      {{"stigmer run reviewer -m \"Look at src/main.c\"", "follow it"},
       {"stigmer run reviewer -m @task.md --detach", "only start it; prints the id"}},
@@ -268,6 +274,27 @@ const struct cmd cmd_table[] = {
      {{"stigmer send aex-01h... -m \"Leave the tests as they are\"", "a word on the way"},
       {"stigmer send aex-01h... -m @notes.md", "a file"}},
      cmd_send_run, false},
+    {"approvals ls", "[RUN]", 0, 1, "List the tool calls that wait for a person's approval",
+     "Which ones wait is for the agent (spec.requireApproval) and for tools.require_approval to say. With\n"
+     "--quiet only the ids.",
+     NULL, data_formats,
+     {{"stigmer approvals ls", "of all runs"},
+      {"stigmer approvals ls aex-01h... -o json", "of one, with whole arguments"}},
+     cmd_approvals_ls, false},
+    {"approve", "APPROVAL...", 1, 1000, "Let tool calls run that wait for approval",
+     "An approval is a run's id, a dot and a number, as approvals ls shows it; a run's id alone is the one\n"
+     "call of it that waits. With Temporal the signal `approve` does the same.",
+     NULL, json_formats,
+     {{"stigmer approve aex-01h....12", "one call"},
+      {"stigmer approve $(stigmer approvals ls -q)", "all that wait"}},
+     cmd_approvals_approve, false},
+    {"deny", "APPROVAL...", 1, 1000, "Refuse tool calls that wait for approval",
+     "The call does not run; the model reads that, with the reason, and goes on. With Temporal the signal\n"
+     "`deny` does the same.",
+     deny_flags, json_formats,
+     {{"stigmer deny aex-01h....12 -m \"Not on main\"", "one call"},
+      {"stigmer deny aex-01h...", "the one call of this run that waits"}},
+     cmd_approvals_deny, false},
     {"cancel", "RUN...", 1, 1000, "Cancel executions",
      NULL, cancel_flags, NULL,
      {{"stigmer cancel aex-01h...", "one"},

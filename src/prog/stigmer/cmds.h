@@ -5,6 +5,9 @@
 struct cli;
 
 int cmd_apply_run(struct cli *cli);
+int cmd_approvals_approve(struct cli *cli);
+int cmd_approvals_deny(struct cli *cli);
+int cmd_approvals_ls(struct cli *cli);
 int cmd_complete_script(struct cli *cli);
 int cmd_complete_words(struct cli *cli);
 int cmd_config_get(struct cli *cli);

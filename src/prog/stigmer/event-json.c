@@ -25,6 +25,8 @@ static const struct {
     {EXEC__EVENT__KIND_CANCELLED, "cancelled"},
     {EXEC__EVENT__KIND_NOTICE, "notice"},
     {EXEC__EVENT__KIND_INPUT_RECEIVED, "input_received"},
+    {EXEC__EVENT__KIND_APPROVAL_REQUESTED, "approval_requested"},
+    {EXEC__EVENT__KIND_APPROVAL_DECIDED, "approval_decided"},
     {EXEC__EVENT__KIND_LEGACY_STATUS, "legacy_status"},
 };
 
@@ -157,6 +159,15 @@ static void put_kind(json_t *o, const Exec__Event *e)
         put(o, "id", e->input_received->id);
         put(o, "by", e->input_received->by);
         put(o, "text", e->input_received->text);
+    } else if (e->kind_case == EXEC__EVENT__KIND_APPROVAL_REQUESTED) {
+        put(o, "callId", e->approval_requested->call_id);
+        put(o, "name", e->approval_requested->name);
+        put_args(o, e->approval_requested->args_json);
+    } else if (e->kind_case == EXEC__EVENT__KIND_APPROVAL_DECIDED) {
+        put(o, "callId", e->approval_decided->call_id);
+        json_object_set_new(o, "approved", json_boolean(e->approval_decided->approved));
+        put(o, "by", e->approval_decided->by);
+        put(o, "reason", e->approval_decided->reason);
     }
 }
 
@@ -226,12 +237,21 @@ void event_json_args(struct buf *b, const char *args_json)
     json_decref(args);
 }
 
+void event_json_decision(struct buf *b, const Exec__ApprovalDecided *d)
+{
+    buf_printf(b, "%s by %s", d->approved ? "approved" : "denied", d->by);
+    if (!str_is_empty(d->reason)) {
+        buf_puts(b, ": ");
+        put_short(b, d->reason, ARGS_SHOWN);
+    }
+}
+
 void event_json_line(struct buf *b, const Exec__Event *e)
 {
     char at[CLOCK_TEXT];
 
     clock_format(e->at_ms, at);
-    buf_printf(b, "%s %4llu %-16s ", at, (unsigned long long)e->seq, event_json_kind(e));
+    buf_printf(b, "%s %4llu %-18s ", at, (unsigned long long)e->seq, event_json_kind(e));
     if (e->kind_case == EXEC__EVENT__KIND_SUBMITTED) {
         put_short(b, e->submitted->message, ARGS_SHOWN);
     } else if (e->kind_case == EXEC__EVENT__KIND_CLAIMED) {
@@ -267,5 +287,10 @@ void event_json_line(struct buf *b, const Exec__Event *e)
     } else if (e->kind_case == EXEC__EVENT__KIND_INPUT_RECEIVED) {
         buf_printf(b, "%s: ", e->input_received->by);
         put_short(b, e->input_received->text, ARGS_SHOWN);
+    } else if (e->kind_case == EXEC__EVENT__KIND_APPROVAL_REQUESTED) {
+        buf_printf(b, "%s: ", e->approval_requested->name);
+        event_json_args(b, e->approval_requested->args_json);
+    } else if (e->kind_case == EXEC__EVENT__KIND_APPROVAL_DECIDED) {
+        event_json_decision(b, e->approval_decided);
     }
 }

@@ -25,6 +25,9 @@ json_t *event_json_delta(const char *execution_id, unsigned turn, unsigned attem
 /* One line for `logs RUN`, without a newline. */
 void event_json_line(struct buf *b, const Exec__Event *e);
 
+/* "denied by uid 0: not now" */
+void event_json_decision(struct buf *b, const Exec__ApprovalDecided *d);
+
 /* What a tool call does, in few words: "ls -la" of {"command":"ls -la"}. At most 100 bytes. */
 void event_json_args(struct buf *b, const char *args_json);
 

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "prog/stigmer/event-json.h"
 #include "prog/stigmer/out.h"
+#include "prog/stigmer/questions.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
 #define EVENTS_PATH "/stigmer.execution.v1.ExecutionService/events"
@@ -45,6 +46,7 @@ struct follow {
     unsigned interrupts;
     bool timed_out, cancel_sent, done;
     int exit_code;
+    struct questions *questions; /* owned */
     struct call_shown calls[CALLS_MAX];
     char waits_for[200];
     struct buf turn_text; /* of the turn in flight, as it was shown live */
@@ -108,6 +110,7 @@ static bool shows_live(const struct follow *f)
 
 static void end_line(struct follow *f)
 {
+    questions_step_aside(f->questions);
     if (f->line_open)
         write_out("\n", 1, false);
     f->line_open = false;
@@ -378,11 +381,21 @@ static void on_legacy_status(struct follow *f, const Exec__Event *e)
         aexec__agent_execution_status__free_unpacked(s, NULL);
 }
 
+static void on_approval_decided(struct follow *f, const Exec__ApprovalDecided *d)
+{
+    OWN_BUF struct buf b = {0};
+
+    end_line(f);
+    event_json_decision(&b, d);
+    cli_note(f->cli, "%s", buf_text(&b));
+}
+
 static void on_event(struct follow *f, const Exec__Event *e)
 {
     if (e->seq < f->next_seq)
         return; /* seen before the connection broke */
     f->next_seq = e->seq + 1;
+    questions_see(f->questions, e);
     if (f->how->lines && f->cli->format == CLI_TEXT) {
         OWN_BUF struct buf b = {0}, safe = {0};
         event_json_line(&b, e);
@@ -418,6 +431,11 @@ static void on_event(struct follow *f, const Exec__Event *e)
                !f->how->lines) {
         end_line(f);
         cli_note(f->cli, "%s says: %s", e->input_received->by, e->input_received->text);
+    } else if (e->kind_case == EXEC__EVENT__KIND_APPROVAL_REQUESTED) {
+        stop_waiting(f);
+    } else if (e->kind_case == EXEC__EVENT__KIND_APPROVAL_DECIDED && f->cli->format == CLI_TEXT &&
+               !f->how->lines) {
+        on_approval_decided(f, e->approval_decided);
     } else if (e->kind_case == EXEC__EVENT__KIND_LEGACY_STATUS) {
         on_legacy_status(f, e);
     }
@@ -585,6 +603,16 @@ static void on_deadline(void *arg)
     finish(f, cli_fail(f->cli, &err));
 }
 
+static void before_question(void *arg)
+{
+    end_line(arg);
+}
+
+static void leave_question(int exit_code, void *arg)
+{
+    finish(arg, exit_code);
+}
+
 static void on_silence(void *arg)
 {
     finish(arg, EXIT_OK);
@@ -605,6 +633,13 @@ int follow_run(const struct cli *cli, struct conn *conn, const struct follow_how
     f.deadline = loop_timer_new(loop, on_deadline, &f);
     f.tell = loop_timer_new(loop, on_tell, &f);
     f.silence = loop_timer_new(loop, on_silence, &f);
+    f.questions = questions_new(cli, conn,
+                                &(struct questions_options){.execution_id = how->execution_id,
+                                                            .may_ask = !how->lines,
+                                                            .leaves = how->owns,
+                                                            .before = before_question,
+                                                            .on_leave = leave_question,
+                                                            .arg = &f});
     if (how->timeout_ms)
         loop_timer_in(f.deadline, how->timeout_ms);
     follow_open(&f);
@@ -613,6 +648,7 @@ int follow_run(const struct cli *cli, struct conn *conn, const struct follow_how
     loop_timer_free(f.deadline);
     loop_timer_free(f.tell);
     loop_timer_free(f.silence);
+    questions_free(f.questions);
     loop_signal_free(interrupt);
     loop_signal_free(term);
     for (size_t i = 0; i < CALLS_MAX; i++)

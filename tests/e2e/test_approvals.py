@@ -1,0 +1,338 @@
+"""Tool calls that policy holds back, over both engines: asked for once, decided once, run once, whoever dies
+meanwhile; and how a person is asked on a terminal."""
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from runs import STIGMER, Stack, check_journal, until  # noqa: E402
+from scripted_model import ScriptedModel, call  # noqa: E402
+from temporals import Temporal  # noqa: E402
+
+POLICY = {"tools": {"require_approval": "execute"}}
+
+
+def turns(message):
+    """"two": two commands in one turn; else one. Each writes its name into the ledger."""
+    names = ["a", "b"] if message == "two" else ["a"]
+    return [("I look first.", [call("ls", "ls")]),
+            ("I act.", [call(n, "execute", command=f"echo {n} >> ledger") for n in names]),
+            ("All done.", [])]
+
+
+@pytest.fixture(scope="module")
+def model():
+    with ScriptedModel(turns) as m:
+        yield m
+
+
+@pytest.fixture(params=["embedded", "temporal"])
+def stack(request, model):
+    with contextlib.ExitStack() as with_:
+        temporal = with_.enter_context(Temporal()) if request.param == "temporal" else None
+        s = with_.enter_context(Stack(model.url, **POLICY, **(temporal.settings() if temporal else {})))
+        s.temporal = temporal
+        yield s
+
+
+@pytest.fixture
+def embedded(model):
+    with Stack(model.url, **POLICY) as s:
+        yield s
+
+
+def waiting(stack, run=None):
+    out = stack.cli("approvals", "ls", *([run] if run else []), "-o", "json", check=False)
+    return json.loads(out.stdout)["items"] if out.returncode == 0 else []
+
+
+def asked(stack, run, count=1):
+    """The questions of a run, once it has asked."""
+    return until(lambda: (w := waiting(stack, run)) and len(w) == count and w)
+
+
+def kinds(log, *wanted):
+    return [e["kind"] for e in log if e["kind"] in wanted]
+
+
+def ends(stack, run, kind="completed"):
+    log = check_journal(stack.events(run, check=False))
+    assert log[-1]["kind"] == kind, (log[-1], stack.logs())
+    assert waiting(stack, run) == []
+    return log
+
+
+def test_a_call_waits_until_it_is_approved(stack):
+    run = stack.begin("go")
+    (a,) = asked(stack, run)
+    assert a["id"] == f"{run}.{a['seq']}" and a["tool"] == "execute" and a["decision"] == ""
+    assert json.loads(a["arguments"]) == {"command": "echo a >> ledger"}
+    assert a["argumentsBytes"] == len(a["arguments"])
+    assert stack.lines(run) == [] and stack.phase(run) == "IN_PROGRESS"
+    assert "needs approval" in stack.cli("ps").stdout
+    assert json.loads(stack.cli("ps", "-o", "json").stdout)["items"][0]["waitingApprovals"] == 1
+    stack.cli("approve", a["id"])
+    log = ends(stack, run)
+    assert stack.lines(run) == ["a"] and log[-1]["answer"] == "All done."
+    (decided,) = [e for e in log if e["kind"] == "approval_decided"]
+    assert decided["approved"] is True and decided["by"] == f"uid {os.getuid()}"
+    assert json.loads(stack.cli("ps", "-a", "-o", "json").stdout)["items"][0]["waitingApprovals"] == 0
+
+
+def test_what_is_denied_does_not_run_and_the_model_reads_why(stack, model):
+    run = stack.begin("two")
+    a, b = asked(stack, run, 2)
+    both = stack.cli("deny", run, check=False)
+    assert both.returncode == 1 and "say which" in both.stderr
+    stack.cli("deny", a["id"], "-m", "Not on a Friday.")
+    stack.cli("approve", run)  # the one that still waits
+    ends(stack, run)
+    assert stack.lines(run) == ["b"]
+    results = {m["tool_call_id"]: m["content"] for m in model.requests[-1]["messages"] if m["role"] == "tool"}
+    assert "A person denied this call; it did not run: Not on a Friday." in results["a_1"]
+    assert "exit code 0" in results["b_1"]
+
+
+def test_what_is_decided_stays_so(embedded):
+    run = embedded.begin("two")
+    a, b = asked(embedded, run, 2)
+    embedded.cli("approve", b["id"])  # it runs when a is decided
+    embedded.cli("approve", b["id"])
+    no = embedded.cli("deny", b["id"], check=False)
+    assert no.returncode == 1 and "is approved already" in no.stderr
+    assert embedded.lines(run) == []
+    embedded.cli("cancel", run)
+    ends(embedded, run, "cancelled")
+    late = embedded.cli("approve", a["id"], check=False)
+    assert late.returncode == 1 and "has ended already" in late.stderr
+    assert embedded.lines(run) == []
+
+
+def test_words_that_name_no_approval(embedded):
+    run = embedded.begin("go")
+    asked(embedded, run)
+    for words, code, said in [(["approve", "aex-01h.x"], 2, "names no approval"),
+                              (["approve", f"{run}.0"], 2, "names no approval"),
+                              (["approve", f"{run}."], 2, "names no approval"),
+                              (["deny", f"{run}.1"], 4, "has asked nothing as number 1"),
+                              (["approve", f"{run}.999999"], 4, "has asked nothing"),
+                              (["approve", "aex-01kb0000000000000000000000.1"], 4, "aex-01kb"),
+                              (["deny", run, "-m", "x" * 5000], 2, "limit is 4096"),
+                              (["approvals", "ls", "nobody"], 4, "nobody"),
+                              (["approve"], 2, "needs an argument")]:
+        r = embedded.cli(*words, check=False)
+        assert r.returncode == code and said in r.stderr, (words, r)
+    assert len(waiting(embedded, run)) == 1
+
+
+@pytest.mark.parametrize("who", ["runner", "server", "all"])
+def test_a_question_outlives_whoever_is_killed(stack, who):
+    run = stack.begin("two")
+    before = asked(stack, run, 2)
+    {"runner": stack.kill_runner, "server": stack.kill_server, "all": stack.kill_all}[who]()
+    stack.cli("server", "start")
+    after = asked(stack, run, 2)
+    assert [x["id"] for x in after] == [x["id"] for x in before]
+    for x in after:
+        stack.cli("approve", x["id"])
+    log = ends(stack, run)
+    assert stack.lines(run) == ["a", "b"]
+    assert kinds(log, "approval_requested", "approval_decided") == ["approval_requested"] * 2 + ["approval_decided"] * 2
+
+
+@pytest.mark.parametrize("who", ["runner", "server", "all"])
+def test_a_decision_that_nobody_took_yet_is_not_lost(stack, who):
+    run = stack.begin("go")
+    (a,) = asked(stack, run)
+    with stack.killed(who):
+        stack.cli("approve", a["id"])
+        assert [x["decision"] for x in waiting(stack, run)] == ["approved"]
+    stack.cli("server", "start")
+    log = ends(stack, run)
+    (decided,) = [e for e in log if e["kind"] == "approval_decided"]
+    assert decided["approved"]
+    (end,) = [e for e in log if e["kind"] == "tool_finished" and e["callId"] == a["callId"]]
+    # A runner that is woken by its server's death takes it, begins, and is stopped: then it is told.
+    assert stack.lines(run) == ["a"] if end["outcome"] == "result" else end["outcome"] == "unknown"
+
+
+def test_a_stop_and_a_start_while_it_waits(stack):
+    run = stack.begin("go")
+    (a,) = asked(stack, run)
+    stack.cli("server", "stop")
+    stack.cli("server", "start")
+    assert [x["id"] for x in asked(stack, run)] == [a["id"]]
+    stack.cli("deny", a["id"])
+    ends(stack, run)
+    assert stack.lines(run) == []
+
+
+def test_the_agent_asks_for_what_it_holds_back_itself(model):
+    agent = {"apiVersion": "agentic.stigmer.ai/v1", "kind": "Agent", "metadata": {"name": "careful"},
+             "spec": {"instructions": "You are careful with tools.", "requireApproval": ["l*"]}}
+    with Stack(model.url) as s:
+        wrong = s.cli("apply", "-f", "-", check=False,
+                      input=json.dumps({**agent, "spec": {**agent["spec"], "requireApproval": ["exceute"]}}))
+        assert wrong.returncode == 2 and "'exceute' fits no tool" in wrong.stderr
+        s.cli("apply", "-f", "-", input=json.dumps(agent))
+        run = s.cli("run", "careful", "-m", "go", "--detach").stdout.strip()
+        (a,) = asked(s, run)
+        assert a["tool"] == "ls"
+        s.cli("approve", run)
+        ends(s, run)
+        assert s.lines(run) == ["a"]
+        free = s.begin("go")  # of the agent that holds nothing back
+        ends(s, free)
+
+
+def test_a_run_that_nobody_can_be_asked_for_leaves_with_6_and_goes_on(embedded):
+    r = embedded.cli("run", "worker-test", "-m", "go", "-o", "json", check=False, stdin=subprocess.DEVNULL)
+    error = json.loads(r.stdout)
+    assert r.returncode == 6 and error["code"] == "APPROVAL_NEEDED" and error["exit"] == 6
+    run = re.search(r"run (aex-\w+) waits", error["message"])[1]
+    assert f"stigmer approve {run}." in error["hint"]
+    embedded.cli("approve", run)
+    ends(embedded, run)
+    done = embedded.cli("run", "worker-test", "-m", "go", "-o", "jsonl", check=False, stdin=subprocess.DEVNULL)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 6 and [e.get("kind") for e in lines][-2:] == ["approval_requested", None]
+
+
+# ---- on a terminal -----------------------------------------------------------------------------
+
+
+class Terminal:
+    """A `stigmer` at the far end of a terminal of its own."""
+
+    def __init__(self, stack, *args):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(STIGMER, [STIGMER, *args], {**stack.env, "NO_COLOR": "1"})
+        self.seen = ""
+
+    def read_until(self, wanted, seconds=30):
+        """What came since the last call, up to and with what is wanted."""
+        def more():
+            if wanted in self.seen:
+                return True
+            if select.select([self.fd], [], [], 0.05)[0]:
+                with contextlib.suppress(OSError):  # its end
+                    self.seen += os.read(self.fd, 65536).decode()
+            return wanted in self.seen
+        try:
+            until(more, seconds)
+        except Exception:
+            raise AssertionError(f"no {wanted!r} in {self.seen!r}") from None
+        at = self.seen.index(wanted) + len(wanted)
+        out, self.seen = self.seen[:at], self.seen[at:]
+        return out
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def end(self):
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+ALLOW = "allow it? [y]es, [n]o, or why not: "
+
+
+def test_a_person_is_asked_on_the_terminal(embedded):
+    t = Terminal(embedded, "run", "worker-test", "-m", "two")
+    assert 'asks to run execute: {"command": "echo a >> ledger"}' in t.read_until(ALLOW)
+    t.type("\n")  # nothing decides nothing
+    assert "echo a" in t.read_until(ALLOW)
+    t.type("y\n")
+    assert "approved by" in t.read_until("echo b >> ledger")
+    t.read_until(ALLOW)
+    t.type("once is enough\n")
+    t.read_until("denied by uid")
+    t.read_until("once is enough")
+    t.read_until("All done.")
+    assert t.end() == 0
+    run = json.loads(embedded.cli("ps", "-a", "-o", "json").stdout)["items"][0]["id"]
+    assert embedded.lines(run) == ["a"]
+
+
+def test_an_answer_from_elsewhere_withdraws_the_question(embedded):
+    t = Terminal(embedded, "run", "worker-test", "-m", "two")
+    t.read_until(ALLOW)
+    run = embedded.cli("ps", "-q").stdout.strip()
+    t.type("y")  # and no Enter: it must not answer the next question
+    a, b = asked(embedded, run, 2)
+    embedded.cli("deny", a["id"], "-m", "I was first")
+    t.read_until("I was first")
+    t.read_until("echo b >> ledger")
+    t.read_until(ALLOW)
+    t.type("\n")
+    t.read_until(ALLOW)
+    assert [x["decision"] for x in asked(embedded, run)] == [""]
+    t.type("\x04")  # left to others
+    t.read_until(f"stigmer approve {b['id']}")
+    embedded.cli("approve", b["id"])
+    t.read_until("All done.")
+    assert t.end() == 0 and embedded.lines(run) == ["b"]
+
+
+def test_what_was_decided_before_is_not_asked_by_attach(embedded):
+    run = embedded.begin("two")
+    a, b = asked(embedded, run, 2)
+    embedded.cli("approve", a["id"])
+    t = Terminal(embedded, "attach", run)
+    assert "echo a >> ledger\"}" not in t.read_until(ALLOW)
+    t.type("n\n")
+    t.read_until("All done.")
+    assert t.end() == 0 and embedded.lines(run) == ["a"]
+
+
+# ---- by Temporal's signals ---------------------------------------------------------------------
+
+
+def test_the_signals_approve_and_deny_decide(model):
+    with Temporal() as t, Stack(model.url, **POLICY, **t.settings()) as s:
+        def signalled(name, payload):
+            t.workflow("signal", run, "--name", name, "--input", json.dumps(payload))
+
+        run = s.begin("two")
+        a, b = asked(s, run, 2)
+        signalled("approve", {"reason": "which?"})
+        signalled("approve", "")
+        signalled("approve", "aex-01kb0000000000000000000000.1")
+        signalled("approve", {"id": a["id"], "reason": 5})
+        signalled("deny", {"id": b["id"], "reason": "from Temporal"})
+        signalled("approve", b["id"])  # it is denied already
+        assert s.lines(run) == []
+        signalled("approve", a["seq"])
+        log = ends(s, run)
+        assert s.lines(run) == ["a"]
+        by_call = {e["callId"]: e for e in log if e["kind"] == "approval_decided"}
+        assert by_call["a_1"]["approved"] and by_call["b_1"]["reason"] == "from Temporal"
+        assert by_call["a_1"]["by"] not in ("", f"uid {os.getuid()}")
+        server = s.logs()
+        assert server.count("its input must name the call") == 3 and "is denied already" in server
+        until(lambda: t.status(run) == "COMPLETED", 30)
+        run = s.begin("go")
+        (a,) = asked(s, run)
+        signalled("approve", {"call": a["callId"]})
+        ends(s, run)
+
+
+def test_a_reset_that_signals_again_decides_nothing_new(model):
+    with Temporal() as t, Stack(model.url, **POLICY, **t.settings()) as s:
+        run = s.begin("two")
+        a, b = asked(s, run, 2)
+        t.workflow("signal", run, "--name", "approve", "--input", json.dumps(a["id"]))
+        asked(s, run, 1)
+        t.workflow("reset", run, "--type", "FirstWorkflowTask", "--reason", "a try")
+        s.cli("deny", b["id"])
+        log = ends(s, run)
+        assert s.lines(run) == ["a"] and kinds(log, "approval_decided") == ["approval_decided"] * 2
