@@ -11,7 +11,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
-from runs import Stack, check_journal, command_line, descendants, kill_all_of, kill_tree, until  # noqa: E402
+from runs import Stack, check_journal, command_line, descendants, kill_tree, until  # noqa: E402
 from scripted_model import ScriptedModel, call  # noqa: E402
 from temporals import Temporal  # noqa: E402
 
