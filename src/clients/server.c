@@ -19,9 +19,8 @@
 #define RETRY_MAX_MS 2000
 #define HEARTBEAT_MS 5000 /* until the server says its own */
 #define IDLE_MS 300000    /* a runner without runs: no lease to keep, only its memory to tell */
-#define LINGER_MS                                                                                  \
-    3 /* a model that answers at once has its turn's start in one append with its end */
-#define TEXT_WAIT_MS 30 /* fast enough for the eye, slow enough for a thousand runs */
+#define LINGER_MS 3       /* a model that answers at once: a turn's start and end in one append */
+#define TEXT_WAIT_MS 30   /* fast enough for the eye, slow enough for a thousand runs */
 #define TEXT_MAX ((size_t)64 << 10)
 #define BATCH_BYTES ((size_t)2 << 20) /* half of what the server accepts in one message */
 #define BATCH_EVENTS 256

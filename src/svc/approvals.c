@@ -178,6 +178,20 @@ enum err_code approvals_tx_decide(sqlite3 *db, const char *execution_id,
     return done(db, st, "writing a decision", err);
 }
 
+bool approvals_wait(sqlite3 *db, const char *execution_id)
+{
+    sqlite3_stmt *st;
+    bool any;
+
+    if (store_prepare(db, "SELECT 1 FROM approval WHERE execution_id = ?1 AND state = 0 LIMIT 1",
+                      &st, NULL))
+        return false;
+    sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
+    any = sqlite3_step(st) == SQLITE_ROW;
+    sqlite3_reset(st);
+    return any;
+}
+
 enum err_code approvals_open(sqlite3 *db, const char *execution_id, approvals_fn *fn, void *arg,
                              struct err *err)
 {

@@ -49,6 +49,8 @@ MUST_CHECK enum err_code approvals_tx_decide(sqlite3 *db, const char *execution_
 MUST_CHECK enum err_code approvals_tx_delete(sqlite3 *db, const char *execution_id,
                                              struct err *err);
 
+bool approvals_wait(sqlite3 *db, const char *execution_id); /* does one of its calls? */
+
 /* Texts are borrowed for the call. */
 struct approvals_row {
     const char *execution_id;

@@ -458,7 +458,7 @@ enum err_code journal_tx_claim(sqlite3 *db, const char *id, const char *runner, 
     return ERR_OK;
 }
 
-enum err_code journal_tx_requeue(sqlite3 *db, const char *id, struct err *err)
+enum err_code journal_tx_requeue(sqlite3 *db, const char *id, unsigned lost, struct err *err)
 {
     struct full_head h;
     enum err_code code = load_head(db, id, &h, err);
@@ -466,7 +466,7 @@ enum err_code journal_tx_requeue(sqlite3 *db, const char *id, struct err *err)
     if (code || h.head.state != JOURNAL_CLAIMED)
         return code;
     h.head.state = JOURNAL_QUEUED;
-    h.head.lost++;
+    h.head.lost = lost;
     return save_head(db, id, &h, err);
 }
 

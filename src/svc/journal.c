@@ -296,6 +296,7 @@ struct requeue {
     char *id;                /* owned */
     Exec__Event *notice;     /* owned */
     size_t first;
+    unsigned lost;
     journal_done_fn *done;
     void *arg;
 };
@@ -303,7 +304,7 @@ struct requeue {
 static enum err_code requeue_job(sqlite3 *db, void *arg, struct err *err)
 {
     struct requeue *q = arg;
-    enum err_code code = journal_tx_requeue(db, q->id, err);
+    enum err_code code = journal_tx_requeue(db, q->id, q->lost, err);
 
     if (!code)
         code = journal_tx_append(db, q->id, JOURNAL_SERVER, &q->notice, 1, &q->first, err);
@@ -322,12 +323,12 @@ static void requeue_done(const struct err *err, void *arg)
     free(q);
 }
 
-void journal_requeue(struct journal *j, const char *id, const char *notice, journal_done_fn *done,
-                     void *arg)
+void journal_requeue(struct journal *j, const char *id, unsigned lost, const char *notice,
+                     journal_done_fn *done, void *arg)
 {
     struct requeue *q = mem_new(sizeof *q);
 
-    *q = (struct requeue){.journal = j, .id = mem_str(id), .done = done, .arg = arg};
+    *q = (struct requeue){.journal = j, .id = mem_str(id), .lost = lost, .done = done, .arg = arg};
     q->notice = mem_new(sizeof *q->notice);
     exec__event__init(q->notice);
     q->notice->kind_case = EXEC__EVENT__KIND_NOTICE;

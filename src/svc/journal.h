@@ -75,8 +75,9 @@ MUST_CHECK enum err_code journal_tx_append(sqlite3 *db, const char *id, uint64_t
 MUST_CHECK enum err_code journal_tx_claim(sqlite3 *db, const char *id, const char *runner,
                                           int64_t at_ms, Exec__Event **ret, struct err *err);
 
-/* Back to the queue after a lost lease; counts it. */
-MUST_CHECK enum err_code journal_tx_requeue(sqlite3 *db, const char *id, struct err *err);
+/* Back to the queue; lost: how many leases were lost in a row by now. */
+MUST_CHECK enum err_code journal_tx_requeue(sqlite3 *db, const char *id, unsigned lost,
+                                            struct err *err);
 
 /* Remembers that somebody wants it cancelled, so that no crash forgets. */
 MUST_CHECK enum err_code journal_tx_ask_cancel(sqlite3 *db, const char *id, const char *by,
@@ -104,9 +105,9 @@ typedef void journal_done_fn(const struct err *err, uint64_t last_seq, void *arg
 void journal_append(struct journal *j, const char *id, uint64_t epoch, Exec__Event *const *events,
                     size_t count, journal_done_fn *done, void *arg);
 
-/* Its runner is lost: it is queued again, and its log says so. */
-void journal_requeue(struct journal *j, const char *id, const char *notice, journal_done_fn *done,
-                     void *arg);
+/* Its runner is lost, or stops: it is queued again, and its log says why. lost: see above. */
+void journal_requeue(struct journal *j, const char *id, unsigned lost, const char *notice,
+                     journal_done_fn *done, void *arg);
 
 /* Whoever appended through journal_tx_* tells the hub after the commit. */
 void journal_committed(struct journal *j, const char *id, Exec__Event *const *events, size_t count);

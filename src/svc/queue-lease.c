@@ -124,12 +124,15 @@ void queue_again(struct item *it, const char *why, engine_done_fn *done, void *a
     it->state = ITEM_CLOSING; /* until the row says queued */
     it->deadline = INT64_MAX;
     *c = (struct closing){.engine = it->engine, .id = mem_str(it->id), .done = done, .arg = arg};
-    journal_requeue(it->engine->journal, it->id, why, on_requeued, c);
+    journal_requeue(it->engine->journal, it->id, it->lost, why, on_requeued, c);
 }
 
+/* A run is held to be the cause when its runners die over it again and again. One that waits for a
+ * person does nothing that could be. */
 static void lose_claim(struct item *it)
 {
-    it->lost++;
+    if (!approvals_wait(store_read_db(it->engine->store), it->id))
+        it->lost++;
     it->placed = false;
     queue_release_slot(it);
     queue_set(&it->runner_id, NULL);

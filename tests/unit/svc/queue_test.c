@@ -1,244 +1,8 @@
 /* The embedded engine with leases of some milliseconds: who gets what, and what becomes of a run
  * whose runner goes. Nothing is timed: each test waits for what must come. */
-#include "svc/queue.h"
+#include "queue-bench.h"
 
 #include "base/ulid.h"
-#include "world.h"
-
-enum { RUNS = 8, LEASE_MS = 60, REATTACH_MS = 25, LOST_MAX = 3 };
-
-/* A runner as the engine sees it: what it was given and told. */
-struct runner {
-    struct bench *bench;
-    const char *id;
-    struct queue_runner *handle;
-    char got[RUNS][16];
-    unsigned got_count, lost, cancels, drains, inputs;
-    char said[64];
-};
-
-struct bench {
-    struct world w;
-    struct queue *e;
-    struct runner a, b;
-    const unsigned *until; /* the loop is left when this … */
-    unsigned at_least;     /* … is this */
-    bool drained;
-};
-
-static void look(struct bench *b)
-{
-    if (b->until && *b->until >= b->at_least)
-        loop_quit(b->w.loop);
-}
-
-static void on_assign(const char *id, void *arg)
-{
-    struct runner *r = arg;
-
-    assert_true(r->got_count < RUNS);
-    (void)str_format(r->got[r->got_count++], sizeof r->got[0], "%s", id);
-    look(r->bench);
-}
-
-static void on_cancel(const char *id, const char *reason, void *arg)
-{
-    struct runner *r = arg;
-
-    (void)id;
-    (void)reason;
-    r->cancels++;
-    look(r->bench);
-}
-
-static void on_input(const char *id, const struct inbox_input *in, void *arg)
-{
-    struct runner *r = arg;
-
-    (void)id;
-    (void)str_format(r->said, sizeof r->said, "%s: %s", in->by, in->text);
-    r->inputs++;
-    look(r->bench);
-}
-
-static void on_drain(int64_t grace_ms, void *arg)
-{
-    (void)grace_ms;
-    ((struct runner *)arg)->drains++;
-}
-
-static void on_lost(const char *id, void *arg)
-{
-    (void)id;
-    ((struct runner *)arg)->lost++;
-}
-
-static void on_told_cancel(const char *id, void *arg)
-{
-    (void)id;
-    ((struct runner *)arg)->cancels++;
-}
-
-static void wait_until(struct bench *b, const unsigned *what, unsigned at_least)
-{
-    b->until = what;
-    b->at_least = at_least;
-    if (*what < at_least)
-        loop_run(b->w.loop);
-    b->until = NULL;
-    assert_true(*what >= at_least);
-}
-
-/* Everything that is due now has been done: a job of the store goes last. */
-static enum err_code no_job(sqlite3 *db, void *arg, struct err *err)
-{
-    (void)db;
-    (void)arg;
-    (void)err;
-    return ERR_OK;
-}
-
-static void settle(struct bench *b)
-{
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(do_job(&b->w, no_job, ""), ERR_OK);
-}
-
-static void attach(struct bench *b, struct runner *r, const char *id, unsigned slots)
-{
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, NULL, on_drain};
-
-    r->bench = b;
-    r->id = id;
-    r->handle = queue_attach(b->e, id, slots, NULL, NULL, 0, &ops, r, on_lost);
-}
-
-static void detach(struct runner *r)
-{
-    queue_detach(r->handle);
-    r->handle = NULL;
-}
-
-static int open_bench(void **state)
-{
-    static const struct queue_config config = {.lease_ms = LEASE_MS,
-                                               .heartbeat_ms = LEASE_MS / 3,
-                                               .reattach_ms = REATTACH_MS,
-                                               .lost_max = LOST_MAX};
-    struct bench *b = mem_new(sizeof *b);
-
-    (void)str_format(b->w.dir, sizeof b->w.dir, "/tmp/jt-XXXXXX");
-    assert_non_null(mkdtemp(b->w.dir));
-    world_open(&b->w);
-    assert_int_equal(queue_new(b->w.loop, b->w.store, b->w.journal, &config, &b->e, NULL), ERR_OK);
-    *state = b;
-    return 0;
-}
-
-static int close_bench(void **state)
-{
-    struct bench *b = *state;
-
-    if (b->a.handle)
-        detach(&b->a);
-    if (b->b.handle)
-        detach(&b->b);
-    settle(b); /* what a store still has in hand when it goes is nobody's to free */
-    queue_free(b->e);
-    world_remove(&b->w);
-    free(b);
-    return 0;
-}
-
-/* ---- runs ---------------------------------------------------------------------------------- */
-
-struct made {
-    const char *id, *session;
-};
-
-static enum err_code make_job(sqlite3 *db, void *arg, struct err *err)
-{
-    const struct made *m = arg;
-    const struct journal_create c = {
-        .id = m->id, .session_id = m->session, .message = "do it", .model = "", .at_ms = 1000};
-
-    return journal_tx_create(db, &c, err);
-}
-
-static void submit(struct bench *b, const char *id, const char *session)
-{
-    const struct made m = {id, session};
-    struct engine *e = queue_engine(b->e);
-
-    assert_int_equal(do_job(&b->w, make_job, (const char *)&m), ERR_OK);
-    e->ops->submit(e, id);
-}
-
-struct claim {
-    const char *id, *runner;
-    uint64_t epoch;
-};
-
-static enum err_code claim_of(sqlite3 *db, void *arg, struct err *err)
-{
-    struct claim *c = arg;
-    Exec__Event *e;
-    enum err_code code = journal_tx_claim(db, c->id, c->runner, 2000, &e, err);
-
-    if (!code) {
-        c->epoch = e->epoch;
-        exec__event__free_unpacked(e, NULL);
-    }
-    return code;
-}
-
-static uint64_t claim(struct bench *b, const struct runner *r, const char *id)
-{
-    struct claim c = {.id = id, .runner = r->id};
-
-    assert_int_equal(queue_may_claim(b->e, r->id, id, NULL), ERR_OK);
-    assert_int_equal(do_job(&b->w, claim_of, (const char *)&c), ERR_OK);
-    queue_claimed(b->e, id, c.epoch);
-    return c.epoch;
-}
-
-static void let_a_run_r1(struct bench *b)
-{
-    attach(b, &b->a, "A", 1);
-    submit(b, "r1", "s1");
-    wait_until(b, &b->a.got_count, 1);
-    assert_int_equal(claim(b, &b->a, "r1"), 1);
-}
-
-static enum journal_state state_of(struct bench *b, const char *id)
-{
-    struct journal_head head;
-
-    assert_int_equal(journal_head(b->w.journal, id, &head, NULL), ERR_OK);
-    return head.state;
-}
-
-struct last {
-    Exec__Event__KindCase kind;
-    bool requeued;
-};
-
-static bool note_last(const Exec__Event *e, void *arg)
-{
-    struct last *l = arg;
-
-    l->kind = e->kind_case;
-    l->requeued |= e->kind_case == EXEC__EVENT__KIND_NOTICE;
-    return true;
-}
-
-static struct last last_of(struct bench *b, const char *id)
-{
-    struct last l = {0};
-
-    assert_int_equal(journal_read(b->w.journal, id, 1, SIZE_MAX, note_last, &l, NULL), ERR_OK);
-    return l;
-}
 
 /* ---- who gets what ------------------------------------------------------------------------- */
 
@@ -403,19 +167,6 @@ static void a_runner_that_is_silent_loses_its_lease(void **state)
     wait_until(b, &b->a.got_count, 2);
 }
 
-static void quit(void *arg)
-{
-    loop_quit(arg);
-}
-
-static void beat(void *arg)
-{
-    struct runner *r = arg;
-    const struct queue_held held = {"r1", 1};
-
-    queue_heartbeat(r->bench->e, r->id, &held, 1, on_lost, on_told_cancel, r);
-}
-
 static void heartbeats_keep_a_lease(void **state)
 {
     struct bench *b = *state;
@@ -437,7 +188,8 @@ static void heartbeats_keep_a_lease(void **state)
 
 static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, NULL, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_decision,
+                                                on_drain};
     struct bench *b = *state;
     const struct queue_held held = {"r1", 1};
 
@@ -453,7 +205,8 @@ static void a_runner_that_comes_back_in_time_keeps_what_it_holds(void **state)
 
 static void a_runner_that_comes_back_too_late_is_told_what_it_lost(void **state)
 {
-    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, NULL, on_drain};
+    static const struct queue_runner_ops ops = {on_assign, on_cancel, on_input, on_decision,
+                                                on_drain};
     struct bench *b = *state;
     const struct queue_held held = {"r1", 1};
 
@@ -529,16 +282,6 @@ static void a_completed_step_forgives_lost_runners(void **state)
 
 /* ---- cancel and drain ---------------------------------------------------------------------- */
 
-static enum err_code cancel(struct bench *b, const char *id)
-{
-    struct engine *e = queue_engine(b->e);
-    struct waiting x = {.loop = b->w.loop};
-
-    e->ops->cancel(e, id, "person", "enough", on_job, &x);
-    loop_run(b->w.loop);
-    return x.code;
-}
-
 static void a_queued_run_is_cancelled_by_the_engine(void **state)
 {
     struct bench *b = *state;
@@ -570,90 +313,6 @@ a_runner_is_told_of_a_cancel_and_one_that_dies_over_it_is_replaced_by_the_engine
     }
     loop_timer_free(t);
     assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_CANCELLED);
-}
-
-/* ---- what people say to runs ----------------------------------------------------------------- */
-
-static enum err_code say(struct bench *b, const char *id, const char *said_id, const char *text)
-{
-    struct waiting x = {.loop = b->w.loop};
-    const struct inbox_input in = {said_id, "me", text};
-    struct engine *e = queue_engine(b->e);
-
-    e->ops->input(e, id, &in, on_job, &x);
-    loop_run(b->w.loop);
-    return x.code;
-}
-
-static size_t unread(struct bench *b, const char *id)
-{
-    size_t n;
-
-    assert_int_equal(inbox_unread(store_read_db(b->w.store), id, NULL, NULL, &n, NULL), ERR_OK);
-    return n;
-}
-
-static void journal_has(struct bench *b, const char *id, const char *said_id, uint64_t seq)
-{
-    Exec__Event e = EXEC__EVENT__INIT;
-    Exec__InputReceived in = EXEC__INPUT_RECEIVED__INIT;
-    struct waiting x = {.loop = b->w.loop};
-
-    in.id = (char *)(uintptr_t)said_id;
-    e.kind_case = EXEC__EVENT__KIND_INPUT_RECEIVED;
-    e.input_received = &in;
-    e.seq = seq;
-    journal_append(b->w.journal, id, 1, (Exec__Event *[]){&e}, 1, on_append, &x);
-    loop_run(b->w.loop);
-    assert_int_equal(x.code, ERR_OK);
-}
-
-static void what_is_said_to_a_run_is_told_until_its_journal_has_it(void **state)
-{
-    struct bench *b = *state;
-
-    let_a_run_r1(b);
-    assert_int_equal(say(b, "r1", "one", "left"), ERR_OK);
-    assert_int_equal(b->a.inputs, 1);
-    assert_string_equal(b->a.said, "me: left");
-    assert_int_equal(unread(b, "r1"), 1);
-    beat(&b->a);
-    assert_int_equal(b->a.inputs, 2); /* it may not have heard it */
-    journal_has(b, "r1", "one", 3);
-    beat(&b->a);
-    assert_int_equal(b->a.inputs, 2);
-    assert_int_equal(unread(b, "r1"), 0);
-    assert_int_equal(say(b, "r1", "one", "left"), ERR_OK); /* its sender was not answered */
-    assert_int_equal(b->a.inputs, 2);
-    assert_int_equal(say(b, "r1", "two", "right"), ERR_OK);
-    assert_string_equal(b->a.said, "me: right");
-}
-
-static void what_is_said_to_a_run_that_waits_is_there_for_its_claim(void **state)
-{
-    struct bench *b = *state;
-
-    submit(b, "r1", "s1");
-    assert_int_equal(say(b, "r1", "one", "left"), ERR_OK);
-    assert_int_equal(say(b, "r9", "one", "left"), ERR_NOT_FOUND);
-    assert_int_equal(cancel(b, "r1"), ERR_OK);
-    settle(b);
-    assert_int_equal(say(b, "r1", "two", "left"), ERR_STATE); /* it has ended */
-}
-
-static void a_run_that_does_not_read_is_told_no_more_than_it_can_hold(void **state)
-{
-    struct bench *b = *state;
-    char id[16];
-
-    submit(b, "r1", "s1");
-    for (int i = 0; i < 100; i++) {
-        (void)str_format(id, sizeof id, "%d", i);
-        assert_int_equal(say(b, "r1", id, "left"), ERR_OK);
-    }
-    assert_int_equal(say(b, "r1", "more", "left"), ERR_LIMIT);
-    assert_int_equal(unread(b, "r1"), 100);
-    assert_int_equal(say(b, "r1", "37", "left"), ERR_OK); /* it has that one */
 }
 
 static void on_drained(void *arg)
@@ -956,8 +615,6 @@ static void a_drain_offers_and_hands_out_nothing(void **state)
     assert_int_equal(queue_may_claim(b->e, "A", "r1", NULL), ERR_UNAVAILABLE);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_bench, close_bench)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -975,9 +632,6 @@ int main(void)
         TEST(a_runner_that_comes_back_too_late_is_told_what_it_lost),
         TEST(a_run_that_loses_every_runner_fails),
         TEST(a_completed_step_forgives_lost_runners),
-        TEST(what_is_said_to_a_run_is_told_until_its_journal_has_it),
-        TEST(what_is_said_to_a_run_that_waits_is_there_for_its_claim),
-        TEST(a_run_that_does_not_read_is_told_no_more_than_it_can_hold),
         TEST(a_queued_run_is_cancelled_by_the_engine),
         TEST(a_runner_is_told_of_a_cancel_and_one_that_dies_over_it_is_replaced_by_the_engine),
         TEST(a_drain_tells_runners_gives_nothing_more_and_waits_for_them),
