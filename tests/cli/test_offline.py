@@ -40,7 +40,8 @@ def test_the_error_object_is_on_stdout_with_json(cli):
 
 @pytest.mark.parametrize("args", [("get", "agents"), ("run", "-m", "x"), ("inspect", "aex-1"),
                                   ("server", "status"), ("cancel", "aex-1"),
-                                  ("send", "aex-1", "-m", "x")])
+                                  ("send", "aex-1", "-m", "x"), ("approvals", "ls"), ("approve", "aex-1.5"),
+                                  ("deny", "aex-1", "-m", "no")])
 def test_without_a_server_exit_is_3(cli, args):
     assert cli(*args).returncode == 3
 
@@ -50,6 +51,14 @@ def test_without_a_server_exit_is_3(cli, args):
 def test_send_wants_a_message_that_it_can_bring(cli, args, why):
     r = cli("send", "aex-1", *args)
     assert r.returncode in (2, 4) and why in r.stderr, (r.returncode, r.stderr)
+
+
+@pytest.mark.parametrize("word", ["aex-1.x", "aex-1.", "aex-1.0", "aex-1.-1", "aex-1.99999999999999999999", ".5", "",
+                                  "x" * 200 + ".1"])
+def test_an_approval_is_a_run_a_dot_and_a_number(cli, word):
+    for command in ("approve", "deny"):
+        r = cli(command, "aex-1.5", word)
+        assert r.returncode == 2 and "names no approval" in r.stderr, (r.returncode, r.stderr)
 
 
 def test_every_command_has_help_with_two_examples(cli):

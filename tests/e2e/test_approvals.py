@@ -211,26 +211,26 @@ def test_a_run_that_nobody_can_be_asked_for_leaves_with_6_and_goes_on(embedded):
 class Terminal:
     """A `stigmer` at the far end of a terminal of its own."""
 
-    def __init__(self, stack, *args):
+    def __init__(self, stack, *args, then=None):
+        """then: what a shell does on the same terminal afterwards."""
+        command = ["/bin/sh", "-c", f'"$0" "$@"; {then}', STIGMER] if then else [STIGMER]
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(STIGMER, [STIGMER, *args], {**stack.env, "NO_COLOR": "1"})
+            os.execve(command[0], [*command, *args], {**stack.env, "NO_COLOR": "1"})
         self.seen = ""
 
-    def read_until(self, wanted, seconds=30):
-        """What came since the last call, up to and with what is wanted."""
+    def read_until(self, *wanted):
+        """What came since the last call, up to and with one of what is wanted."""
         def more():
-            if wanted in self.seen:
-                return True
-            if select.select([self.fd], [], [], 0.05)[0]:
+            if not any(w in self.seen for w in wanted) and select.select([self.fd], [], [], 0.05)[0]:
                 with contextlib.suppress(OSError):  # its end
                     self.seen += os.read(self.fd, 65536).decode()
-            return wanted in self.seen
+            return any(w in self.seen for w in wanted)
         try:
-            until(more, seconds)
-        except Exception:
+            until(more, 30)
+        except AssertionError:
             raise AssertionError(f"no {wanted!r} in {self.seen!r}") from None
-        at = self.seen.index(wanted) + len(wanted)
+        at = min(self.seen.index(w) + len(w) for w in wanted if w in self.seen)
         out, self.seen = self.seen[:at], self.seen[at:]
         return out
 
@@ -261,6 +261,36 @@ def test_a_person_is_asked_on_the_terminal(embedded):
     assert t.end() == 0
     run = json.loads(embedded.cli("ps", "-a", "-o", "json").stdout)["items"][0]["id"]
     assert embedded.lines(run) == ["a"]
+
+
+def test_answers_in_other_letters_and_a_terminal_that_stays_as_it_was(embedded):
+    t = Terminal(embedded, "run", "worker-test", "-m", "two", then="grep flags /proc/self/fdinfo/[02]; echo the end")
+    t.read_until(ALLOW)
+    t.type(" Yes \n")
+    t.read_until("echo b >> ledger")
+    t.read_until(ALLOW)
+    t.type("NO\n")
+    t.read_until("All done.")
+    flags = [int(line.split()[-1], 8) for line in t.read_until("the end").splitlines() if "flags:" in line]
+    assert len(flags) == 2 and not any(f & os.O_NONBLOCK for f in flags)
+    t.end()
+    run = json.loads(embedded.cli("ps", "-a", "-o", "json").stdout)["items"][0]["id"]
+    assert embedded.lines(run) == ["a"]
+
+
+def test_an_answer_that_the_server_s_death_took_along_is_asked_for_again(embedded):
+    """Delivered or not, the person is asked until it is decided."""
+    t = Terminal(embedded, "run", "worker-test", "-m", "go")
+    t.read_until(ALLOW)
+    run = embedded.cli("ps", "-q").stdout.strip()
+    embedded.kill_server()
+    t.type("y\n")
+    while "approved by" not in t.read_until(ALLOW, "approved by"):
+        t.type("y\n")
+    t.read_until("All done.")
+    assert t.end() == 0
+    log = ends(embedded, run)
+    assert kinds(log, "approval_decided") == ["approval_decided"]
 
 
 def test_an_answer_from_elsewhere_withdraws_the_question(embedded):

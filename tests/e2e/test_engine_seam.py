@@ -185,9 +185,11 @@ def test_what_is_said_to_a_run_that_waits_is_read_with_its_task(stack, model):
     second = stack.begin("say", "--session", stack.inspect(first)["spec"]["sessionId"])
     for text in ("one", "two"):
         assert "when a runner has it" in stack.cli("send", second, "-m", text).stderr
+    stack.cli("send", second, "-m", "three", "--id", "mine")
+    stack.cli("send", second, "-m", "three", "--id", "mine")  # its sender got no answer
     open_gate(stack, first)
-    assert [text for _, text in said(ends(stack, second))] == ["one", "two"]
-    assert [m["content"] for m in newest_request(model)[-3:]] == ["say", "one", "two"]
+    assert [text for _, text in said(ends(stack, second))] == ["one", "two", "three"]
+    assert [m["content"] for m in newest_request(model)[-4:]] == ["say", "one", "two", "three"]
 
 
 @pytest.mark.parametrize("who", ["runner", "server", "all"])

@@ -145,6 +145,19 @@ static void tell(const struct cli *cli, const char *execution_id, const Exec__De
     json_decref(o);
 }
 
+/* Before anything is done, and with no server either. */
+static enum err_code check_words(const struct cli *cli, struct err *err)
+{
+    char run[APPROVAL_NAME];
+    uint64_t seq;
+    const char *word;
+    enum err_code code = ERR_OK;
+
+    for (size_t i = 0; !code && (word = cli_word(cli, i)); i++)
+        code = approval_parse(word, run, &seq, err);
+    return code;
+}
+
 static enum err_code decide(struct conn *conn, const char *word, bool approve, const char *reason,
                             struct err *err)
 {
@@ -177,7 +190,7 @@ static int decide_all(struct cli *cli, bool approve, const char *reason)
     const char *word;
     int exit_code = EXIT_OK;
 
-    if (conn_open(cli, &conn, &err))
+    if (check_words(cli, &err) || conn_open(cli, &conn, &err))
         return cli_fail(cli, &err);
     for (size_t i = 0; (word = cli_word(cli, i)); i++)
         if (decide(&conn, word, approve, reason, &err)) {

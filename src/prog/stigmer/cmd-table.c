@@ -279,7 +279,7 @@ const struct cmd cmd_table[] = {
      "--quiet only the ids.",
      NULL, data_formats,
      {{"stigmer approvals ls", "of all runs"},
-      {"stigmer approvals ls aex-01h... -o json", "of one, with whole arguments"}},
+      {"stigmer approvals ls aex-01h... -o json", "of one, with the first 4 KiB of the arguments"}},
      cmd_approvals_ls, false},
     {"approve", "APPROVAL...", 1, 1000, "Let tool calls run that wait for approval",
      "An approval is a run's id, a dot and a number, as approvals ls shows it; a run's id alone is the one\n"

@@ -1,9 +1,11 @@
 #include "prog/stigmer/questions.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -32,8 +34,11 @@ struct questions {
     struct questions_options o;
     struct question *list, **tail; /* owned, oldest first */
     struct question *asked;        /* its prompt stands there; NULL */
+    struct question *sent;         /* its answer is under way, or it is withdrawn meanwhile: NULL */
     struct loop_timer *settle;
-    struct loop_io *io; /* of the terminal; NULL: not read from */
+    int terminal;       /* owned; -1: none. Opened anew: what reads it without waiting must not
+                           make the shell's own descriptor so */
+    struct loop_io *io; /* of it; NULL: not read from */
     struct rpc_request *call;
     bool aside;  /* its prompt was passed by other lines */
     bool closed; /* Ctrl-D: nothing more is asked here */
@@ -44,7 +49,7 @@ static void prompt(struct questions *q, struct question *x);
 
 static bool can_ask(const struct questions *q)
 {
-    return q->o.may_ask && !q->closed && q->cli->format == CLI_TEXT && !q->cli->no_input &&
+    return q->terminal >= 0 && !q->closed && q->cli->format == CLI_TEXT && !q->cli->no_input &&
            q->cli->err_is_tty && isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
 }
 
@@ -57,6 +62,7 @@ struct questions *questions_new(const struct cli *cli, struct conn *conn,
     q->conn = conn;
     q->o = *o;
     q->tail = &q->list;
+    q->terminal = o->may_ask ? open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY) : -1;
     q->settle = loop_timer_new(conn->loop, on_settled, q);
     return q;
 }
@@ -76,6 +82,8 @@ void questions_free(struct questions *q)
         question_free(x);
     }
     loop_io_free(q->io);
+    if (q->terminal >= 0)
+        (void)close(q->terminal);
     loop_timer_free(q->settle);
     if (q->call)
         rpc_request_cancel(q->call);
@@ -84,23 +92,33 @@ void questions_free(struct questions *q)
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
+static bool may_pass(enum err_code code)
+{
+    return code == ERR_UNAVAILABLE || code == ERR_NOT_RUNNING || code == ERR_TIMEOUT ||
+           code == ERR_CANCELLED;
+}
+
 static void on_decided(const struct err *err, void *arg)
 {
     struct questions *q = arg;
+    struct question *x = TAKE(q->sent);
 
     q->call = NULL;
     if (err) {
         q->o.before(q->o.arg);
         cli_warn(q->cli, "not decided: %s", err->msg);
+        if (x)
+            x->done = !may_pass(err->code); /* else it is asked again */
     }
     loop_timer_in(q->settle, SETTLE_MS); /* the next one, after what follows from this */
 }
 
-static void send_answer(struct questions *q, const struct question *x, bool approve,
-                        const char *reason)
+static void send_answer(struct questions *q, struct question *x, bool approve, const char *reason)
 {
     Exec__DecideRequest r = EXEC__DECIDE_REQUEST__INIT;
 
+    q->sent = x;
+    x->done = true;
     r.execution_id = (char *)(uintptr_t)q->o.execution_id; /* only packed */
     r.seq = x->seq;
     r.approve = approve;
@@ -127,20 +145,23 @@ static void tell_how(const struct questions *q, const struct question *x)
 static void take_answer(struct questions *q, char *line)
 {
     struct question *x = q->asked;
+    size_t len;
 
-    line[strcspn(line, "\r\n")] = '\0';
+    line += strspn(line, " \t");
+    len = strcspn(line, "\r\n");
+    while (len && strchr(" \t", line[len - 1]))
+        len--;
+    line[len] = '\0';
     str_cut_bad(line);
-    if (line[strspn(line, " \t")] == '\0') {
+    if (!*line) {
         prompt(q, x);
         return;
     }
     q->asked = NULL;
-    x->done = true;
-    if (str_eq(line, "y") || str_eq(line, "Y") || str_eq(line, "yes"))
+    if (!strcasecmp(line, "y") || !strcasecmp(line, "yes"))
         send_answer(q, x, true, "");
     else
-        send_answer(q, x, false,
-                    str_eq(line, "n") || str_eq(line, "N") || str_eq(line, "no") ? "" : line);
+        send_answer(q, x, false, !strcasecmp(line, "n") || !strcasecmp(line, "no") ? "" : line);
 }
 
 /* A terminal gives whole lines. */
@@ -148,7 +169,7 @@ static void on_typed(int events, void *arg)
 {
     struct questions *q = arg;
     char line[ANSWER_MAX];
-    ssize_t n = read(STDIN_FILENO, line, sizeof line - 1);
+    ssize_t n = read(q->terminal, line, sizeof line - 1);
 
     (void)events;
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -173,6 +194,8 @@ static void prompt(struct questions *q, struct question *x)
 
     q->asked = NULL; /* it is no line to end */
     q->o.before(q->o.arg);
+    if (!q->io)
+        (void)tcflush(q->terminal, TCIFLUSH); /* what was typed was no answer to this */
     buf_printf(&b, "stigmer: the agent asks to run %s: ", x->tool);
     approval_show_args(&b, x->args, ARGS_MAX);
     buf_puts(&b, "\nallow it? [y]es, [n]o, or why not: ");
@@ -181,8 +204,7 @@ static void prompt(struct questions *q, struct question *x)
     q->aside = false;
     if (q->io)
         return;
-    (void)tcflush(STDIN_FILENO, TCIFLUSH); /* what was typed was no answer to this */
-    q->io = loop_io_new(q->conn->loop, STDIN_FILENO, on_typed, q);
+    q->io = loop_io_new(q->conn->loop, q->terminal, on_typed, q);
     loop_io_want(q->io, LOOP_READ);
 }
 
@@ -256,7 +278,6 @@ static void add(struct questions *q, const Exec__Event *e)
     x->args = mem_str(e->approval_requested->args_json);
     *q->tail = x;
     q->tail = &x->next;
-    loop_timer_in(q->settle, SETTLE_MS);
 }
 
 static void withdraw(struct questions *q, const char *call_id)
@@ -272,6 +293,8 @@ static void withdraw(struct questions *q, const char *call_id)
         q->asked = NULL;
         loop_io_free(TAKE(q->io));
     }
+    if (q->sent == x)
+        q->sent = NULL;
     *at = x->next;
     if (!*at)
         q->tail = at;
@@ -289,4 +312,6 @@ void questions_see(struct questions *q, const Exec__Event *e)
     else if (event_json_is_terminal(e))
         while (q->list)
             withdraw(q, NULL);
+    if (next_open(q))
+        loop_timer_in(q->settle, SETTLE_MS);
 }
