@@ -44,6 +44,7 @@ static const char *const migrations[] = {
     "  text TEXT NOT NULL,"
     "  seq INTEGER NOT NULL DEFAULT 0,"
     "  UNIQUE(execution_id, id))",
+    "CREATE TABLE workflow_end(execution_id TEXT PRIMARY KEY) WITHOUT ROWID",
 };
 
 const struct store_schema *schema(void)
