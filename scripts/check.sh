@@ -121,7 +121,7 @@ stop_engine() {
 trap stop_engine EXIT
 
 release_build() {
-    scripts/build.sh --prefix "$PWD/build/prefix" && ninja -C build/release tests/fake/toolbox
+    scripts/build.sh --prefix "$PWD/build/prefix" && ninja -C build/release tests/fake/toolbox tests/fake/agent-runner-dynamic
 }
 
 began=$SECONDS

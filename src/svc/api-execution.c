@@ -10,6 +10,7 @@
 #include "svc/api-services.h"
 #include "svc/own-folder.h"
 #include "svc/records.h"
+#include "svc/workflow-ends.h"
 
 #define KIND resource_kind(RESOURCE_EXECUTION)
 
@@ -144,6 +145,8 @@ static enum err_code deleted(sqlite3 *db, struct api_op *op, struct err *err)
     if (head.state == JOURNAL_CLAIMED)
         return err_hint(err, err_set(err, ERR_STATE, "execution '%s' is running", op->id),
                         "stigmer cancel %s", op->id);
+    if (op->api->engine->outside && (code = workflow_ends_tx_put(db, op->id, err)))
+        return code;
     return journal_tx_delete(db, op->id, err);
 }
 

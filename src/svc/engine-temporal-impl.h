@@ -36,6 +36,7 @@ struct engine_temporal {
     struct offer *due, **due_tail; /* those to be started, in the order they were offered */
     unsigned starting;
     struct lost *lost;              /* owned; asked about */
+    struct map deleted;             /* execution id → struct deleted, owned; asked to end */
     struct temporal_call *greeting; /* one of the calls that lead to ready */
     struct loop_timer *again, *look;
     int64_t again_ms;
@@ -64,8 +65,13 @@ void engine_temporal_make_due(struct offer *o);
 void engine_temporal_start_due(struct engine_temporal *e);
 void engine_temporal_offer_all_again(struct engine_temporal *e);
 void engine_temporal_drop(struct offer *o);
-void engine_temporal_offer_free(struct offer *o); /* that is in no map */
+void engine_temporal_drop_closed(struct offer *o); /* that had waited for the end of its call */
+void engine_temporal_offer_free(struct offer *o);  /* that is in no map */
 void engine_temporal_workflow_id(const char *execution_id, char *ret, size_t size);
+struct temporal_call *engine_temporal_request_cancel(struct engine_temporal *e,
+                                                     const char *execution_id, const char *reason,
+                                                     int64_t try_ms, temporal_done_fn *done,
+                                                     void *arg);
 
 /* ---- engine-temporal-look.c ---- */
 
@@ -80,5 +86,10 @@ void engine_temporal_on_look(void *arg);       /* of the timer */
 
 void engine_temporal_lost(struct engine_temporal *e, const char *execution_id);
 void engine_temporal_lost_free(struct engine_temporal *e); /* all of them */
+
+/* ---- engine-temporal-deleted.c ---- */
+
+void engine_temporal_end_deleted(struct engine_temporal *e); /* the workflows that are due */
+void engine_temporal_deleted_free(struct engine_temporal *e);
 
 #endif

@@ -125,7 +125,7 @@ static void on_how(const ProtobufCMessage *answer, const struct err *err, void *
 
     o->call = NULL;
     if (o->closed) {
-        engine_temporal_drop(o);
+        engine_temporal_drop_closed(o);
         return;
     }
     if (err && err->code != ERR_NOT_FOUND) {

@@ -59,6 +59,14 @@ void engine_temporal_drop(struct offer *o)
     engine_temporal_offer_free(o);
 }
 
+void engine_temporal_drop_closed(struct offer *o)
+{
+    struct engine_temporal *e = o->engine;
+
+    engine_temporal_drop(o);
+    engine_temporal_end_deleted(e);
+}
+
 void engine_temporal_workflow_id(const char *execution_id, char *ret, size_t size)
 {
     (void)str_format(ret, size, TEMPORAL_WORKER_WORKFLOW "/%s", execution_id);
@@ -66,7 +74,10 @@ void engine_temporal_workflow_id(const char *execution_id, char *ret, size_t siz
 
 /* ---- starting -------------------------------------------------------------------------------- */
 
-static void request_cancel(struct engine_temporal *e, const char *execution_id, const char *reason)
+struct temporal_call *engine_temporal_request_cancel(struct engine_temporal *e,
+                                                     const char *execution_id, const char *reason,
+                                                     int64_t try_ms, temporal_done_fn *done,
+                                                     void *arg)
 {
     Tsvc__RequestCancelWorkflowExecutionRequest r =
         TSVC__REQUEST_CANCEL_WORKFLOW_EXECUTION_REQUEST__INIT;
@@ -78,7 +89,12 @@ static void request_cancel(struct engine_temporal *e, const char *execution_id, 
     r.workflow_execution = &x;
     r.request_id = (char *)(uintptr_t)execution_id; /* only packed: asked twice is asked once */
     r.reason = (char *)(uintptr_t)reason;
-    temporal_call(e->temporal, TEMPORAL_REQUEST_CANCEL, &r.base, CANCEL_TRY_MS, NULL, NULL);
+    return temporal_call(e->temporal, TEMPORAL_REQUEST_CANCEL, &r.base, try_ms, done, arg);
+}
+
+static void request_cancel(struct engine_temporal *e, const char *execution_id, const char *reason)
+{
+    (void)engine_temporal_request_cancel(e, execution_id, reason, CANCEL_TRY_MS, NULL, NULL);
 }
 
 static void on_started(const ProtobufCMessage *answer, const struct err *err, void *arg)
@@ -97,10 +113,10 @@ static void on_started(const ProtobufCMessage *answer, const struct err *err, vo
     }
     if (o->closed && !err) {
         request_cancel(e, o->id, o->closed);
-        engine_temporal_drop(o);
-    } else if (o->closed) {
-        engine_temporal_drop(
-            o); /* what was not started needs no end; what was finds the journal ended */
+        engine_temporal_drop_closed(o);
+    } else if (o->closed) { /* what was not started needs no end; what was finds the journal ended,
+                             * or was deleted */
+        engine_temporal_drop_closed(o);
     } else if (!err) {
         m = (const Tsvc__StartWorkflowExecutionResponse *)answer;
         free(o->run_id);
@@ -283,6 +299,12 @@ static void on_closed(const char *id, const char *why, void *arg)
         engine_temporal_drop(o);
 }
 
+static void on_deleted(const char *id, void *arg)
+{
+    (void)id; /* it is in the store, with those that wait since earlier */
+    engine_temporal_end_deleted(arg);
+}
+
 static void on_lost(const char *id, void *arg)
 {
     engine_temporal_lost(arg, id);
@@ -294,5 +316,6 @@ void engine_temporal_dispatch(struct engine_temporal *e)
                                                           .lost = on_lost,
                                                           .cancel = on_cancel,
                                                           .closed = on_closed,
+                                                          .deleted = on_deleted,
                                                           .arg = e});
 }

@@ -71,10 +71,12 @@ static void on_again(void *arg)
     struct engine_temporal *e = arg;
 
     e->again_armed = false;
-    if (e->ready && e->due)
-        engine_temporal_start_due(e);
-    else
+    if (!e->ready || !e->due) {
         greet(e);
+        return;
+    }
+    engine_temporal_start_due(e);
+    engine_temporal_end_deleted(e);
 }
 
 void engine_temporal_tell_waiting(struct offer *o)
@@ -179,6 +181,7 @@ static void be_ready(struct engine_temporal *e)
     loop_timer_in(e->look, SETTLE_MS);
     engine_temporal_offer_all_again(e);
     engine_temporal_start_due(e);
+    engine_temporal_end_deleted(e);
     tell_change(e);
 }
 
@@ -341,6 +344,7 @@ void engine_temporal_free(struct engine_temporal *e)
     queue_set_dispatch(e->queue, &(struct queue_dispatch){0});
     temporal_worker_free(e->worker);
     engine_temporal_lost_free(e);
+    engine_temporal_deleted_free(e);
     for (size_t i = 0; map_next(&e->offers, &i, &id, &value);)
         engine_temporal_offer_free(value);
     map_done(&e->offers);

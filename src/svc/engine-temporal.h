@@ -10,6 +10,8 @@
  * stay pending, and say why.
  * When it was away they are all offered again: it may have forgotten them (a development server
  * without a database).
+ * A deletion notes that the workflow is to end (svc/workflow-ends.h); it is asked to as soon as
+ * Temporal can hear that.
  * A runner that lost its lease without a word is told to Temporal: its attempt fails at once, and
  * not only when its heartbeats have been missed. What an operator does to a workflow from outside
  * (terminate) is found by asking, every 10 s while there is work, and when a start says that the

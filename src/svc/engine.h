@@ -6,6 +6,8 @@
 #ifndef SVC_ENGINE_H
 #define SVC_ENGINE_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "platform/loop.h"
 #include "svc/approvals.h"
@@ -42,6 +44,8 @@ struct engine_ops {
 /* First member of every engine. */
 struct engine {
     const struct engine_ops *ops;
+    bool outside; /* another system has been given work: it is told of what is deleted. Set before
+                   * the first job that reads it, and for good */
 };
 
 #endif

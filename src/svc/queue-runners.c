@@ -305,6 +305,8 @@ bool queue_busy(const struct queue *e, const char *session_id)
 void queue_set_dispatch(struct queue *e, const struct queue_dispatch *d)
 {
     e->dispatch = *d;
+    if (d->offer)
+        e->base.outside = true;
     queue_pump(e);
 }
 

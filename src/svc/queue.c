@@ -305,12 +305,14 @@ static void forget(struct engine *base, const char *id)
     struct queue *e = self(base);
     struct item *it = queue_find(e, id);
 
-    if (!it)
-        return;
-    if (it->runner)
+    if (it && it->runner)
         it->runner->ops.cancel(it->id, "deleted", it->runner->arg);
-    queue_drop(it, "it was deleted");
-    queue_pump(e);
+    if (it)
+        queue_drop(it, NULL);
+    if (e->dispatch.deleted)
+        e->dispatch.deleted(id, e->dispatch.arg);
+    if (it)
+        queue_pump(e);
 }
 
 static void ended(struct engine *base, const char *id)

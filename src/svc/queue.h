@@ -60,9 +60,11 @@ struct queue_dispatch {
     void (*lost)(const char *execution_id, void *arg);
     /* Somebody wants it cancelled; the wish is on disk, and a runner that holds it is told. */
     void (*cancel)(const char *execution_id, const char *reason, void *arg);
-    /* It is open no more. why: NULL when its runner has ended it; else it ended here, without one,
-     * or was deleted, and whoever was asked to run it should be told. */
+    /* It is open no more. why: NULL when its runner has ended it, or it was deleted; else it ended
+     * here, without one, and whoever was asked to run it should be told. */
     void (*closed)(const char *execution_id, const char *why, void *arg);
+    /* It was deleted, ended or not: workflow-ends.h has it. */
+    void (*deleted)(const char *execution_id, void *arg);
     void *arg;
 };
 void queue_set_dispatch(struct queue *e, const struct queue_dispatch *d);

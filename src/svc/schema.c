@@ -55,6 +55,7 @@ static const char *const migrations[] = {
     "  decider TEXT NOT NULL DEFAULT '',"
     "  reason TEXT NOT NULL DEFAULT '',"
     "  PRIMARY KEY(execution_id, seq)) WITHOUT ROWID",
+    "CREATE TABLE workflow_end(execution_id TEXT PRIMARY KEY) WITHOUT ROWID",
 };
 
 const struct store_schema *schema(void)

@@ -1,9 +1,13 @@
 """Certificates of a private authority, made by the openssl command."""
+import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
 
+from clocks import faked
+
+DAY_S = 86400
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
@@ -20,7 +24,8 @@ class Certs:
         self.leaf("elsewhere", "DNS:elsewhere.example")
 
     def run(self, *args):
-        subprocess.run(["openssl", *args], cwd=self.dir, check=True, capture_output=True)
+        """As of yesterday: what is valid from now on is not yet valid where clocks are behind."""
+        subprocess.run(["openssl", *args], cwd=self.dir, env={**os.environ, **faked(-DAY_S)}, check=True, capture_output=True)
 
     def leaf(self, name, names, days="30"):
         self.run("req", *KEY, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")

@@ -5,17 +5,21 @@ import pathlib
 import signal
 import subprocess
 
+from clocks import faked
 from fronts import spread
 from homes import PREFIX
 
 RUNNER = os.path.join(PREFIX, "libexec/stigmer/agent-runner")
+# The same with its libc as a library: libfaketime does nothing to a static program.
+DYNAMIC = pathlib.Path(os.environ.get("STIGMER_STATIC_BUILD", pathlib.Path(__file__).resolve().parents[2] / "build/release"),
+                       "tests/fake/agent-runner-dynamic")
 API_TOKEN = "the-token-of-the-api-0123456789"
 
 
 class Runner:
-    """prefix: how to get onto its machine."""
+    """prefix: how to get onto its machine. skew: seconds that its wall clock is ahead."""
 
-    def __init__(self, folder, name, server, token, ca, domain=None, temporal=None, prefix=(), slots=8, **env):
+    def __init__(self, folder, name, server, token, ca, domain=None, temporal=None, prefix=(), slots=8, skew=0, **env):
         self.name, self.log = name, pathlib.Path(folder) / f"{name}.log"
         files = pathlib.Path(folder)
         self.env = {
@@ -29,11 +33,14 @@ class Runner:
             self.env["STIGMER_WORKSPACE_DOMAIN"] = domain
         if temporal:
             self.env["TEMPORAL_SERVICE_ADDRESS"] = temporal
-        self.prefix, self.process = prefix, None
+        self.prefix, self.process, self.program = prefix, None, DYNAMIC if skew else RUNNER
+        assert os.access(self.program, os.X_OK), f"{self.program} is not built"
+        if skew:
+            self.env.update(faked(skew))
 
     def start(self):
         with open(self.log, "a") as log:
-            self.process = subprocess.Popen([*self.prefix, RUNNER, "launch"], env=self.env, stdout=log, stderr=log)
+            self.process = subprocess.Popen([*self.prefix, self.program, "launch"], env=self.env, stdout=log, stderr=log)
         return self
 
     def text(self):

@@ -134,6 +134,8 @@ class Proxy:
         self.target, self.delay = port, delay
         self.is_cut, self.held = False, threading.Event()
         self.held.set()
+        self.answers_held = threading.Event()
+        self.answers_held.set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.address, self.open, self.ending = f"127.0.0.1:{self.port}", [], False
@@ -150,15 +152,15 @@ class Proxy:
             except OSError:
                 continue
             self.open += [near, far]
-            for a, b in ((near, far), (far, near)):
-                threading.Thread(target=self.carry, args=[a, b], daemon=True).start()
+            for a, b, held in ((near, far, self.held), (far, near, self.answers_held)):
+                threading.Thread(target=self.carry, args=[a, b, held], daemon=True).start()
 
-    def carry(self, a, b):
+    def carry(self, a, b, held):
         try:
             while data := a.recv(1 << 16):
                 if self.delay:
                     time.sleep(self.delay)
-                self.held.wait()
+                held.wait()
                 b.sendall(data)
         except OSError:
             pass
@@ -183,17 +185,23 @@ class Proxy:
     def mend(self):
         self.is_cut = False
 
+    def hold_answers(self):
+        """What is asked still comes through."""
+        self.answers_held.clear()
+
     def hold(self):
         self.held.clear()
+        self.hold_answers()
 
     def release(self):
         self.held.set()
+        self.answers_held.set()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.ending = True
-        self.held.set()
+        self.release()
         self.listener.close()
         self.drop()

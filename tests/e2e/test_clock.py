@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import homes
+from clocks import MONOTONIC, library
 from homes import Home, last, started, until
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../fake"))
@@ -17,18 +18,12 @@ from command_model import CommandModel  # noqa: E402
 DAY = 86400
 
 
-def library():
-    found = [*pathlib.Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *pathlib.Path("/usr/lib").glob("faketime/libfaketime.so.1")]
-    assert found, "there is no libfaketime: scripts/setup.sh --tests installs it"
-    return str(found[0])
-
-
 class Clock:
     def __init__(self, home):
         self.file = pathlib.Path(home.dir, "clock")
         self.set(0)
         home.env.update(LD_PRELOAD=library(), FAKETIME_TIMESTAMP_FILE=str(self.file), FAKETIME_NO_CACHE="1",
-                        DONT_FAKE_MONOTONIC="1", FAKETIME_DONT_FAKE_MONOTONIC="1")
+                        **MONOTONIC)
 
     def set(self, seconds):
         new = self.file.with_suffix(".new")

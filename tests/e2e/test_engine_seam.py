@@ -1,6 +1,6 @@
 """What both engines promise alike: the same tests over the embedded one and over Temporal's real server."""
+import base64
 import contextlib
-import datetime
 import json
 import os
 import pathlib
@@ -238,10 +238,6 @@ def test_many_sessions_over_two_runners_each_in_its_order(two):
 # ---- crash, resume -----------------------------------------------------------------------------
 
 
-def at(event):
-    return datetime.datetime.fromisoformat(event["at"]).timestamp()
-
-
 def told(log):
     """Outcomes of the command, and how often the run was told of one that is unknown."""
     return [e["outcome"] for e in log if e["kind"] == "tool_finished" and not e["callId"].startswith("ls")]
@@ -317,6 +313,19 @@ def test_a_stop_and_a_start_in_the_middle_of_a_run(stack):
     assert log[-1]["answer"] == "a is done." and told(log) == ["unknown"] and stack.lines(run).count("+a") == 1
 
 
+def handed_back(history):
+    """The first attempt of the activity completed with that, and a second activity was scheduled: no retry of Temporal's
+    made it wait, and nothing failed."""
+    steps = [e["eventType"].removeprefix("EVENT_TYPE_") for e in history if "ACTIVITY_TASK" in e["eventType"]]
+    assert steps == ["ACTIVITY_TASK_SCHEDULED", "ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED"] * 2, steps
+    started, completed = ([e[f"activityTask{what}EventAttributes"] for e in history if e["eventType"].endswith(f"TASK_{what.upper()}")
+                           and "ACTIVITY" in e["eventType"]] for what in ("Started", "Completed"))
+    assert all(a.get("attempt", 1) == 1 and "lastFailure" not in a for a in started), started
+    results = [a["result"]["payloads"][0] if isinstance(a["result"], dict) else a["result"][0] for a in completed]
+    said = [json.loads(base64.b64decode(r["data"])) if "data" in r else r for r in results]
+    assert [r.get("handedBack") for r in said] == [True, None], said
+
+
 def test_a_drained_runner_s_work_is_claimed_by_another_at_once(two):
     """SIGTERM, as of `docker stop`: its command ends, and from there on another one has the run."""
     run = two.begin("gate a")
@@ -326,8 +335,8 @@ def test_a_drained_runner_s_work_is_claimed_by_another_at_once(two):
     log = ends(two, run)
     claims = [i for i, e in enumerate(log) if e["kind"] == "claimed"]
     assert len(claims) == 2, log
-    last = max(i for i, e in enumerate(log[:claims[1]]) if e["kind"] in ("turn_finished", "tool_finished"))
-    took = at(log[claims[1]]) - at(log[last])
-    print(f"handed over in {took * 1000:.0f} ms")
-    assert took <= 1.5
+    notices = [e["text"] for e in log if e["kind"] == "notice"]
+    assert any("the runner stops" in n for n in notices) and not any("lost" in n for n in notices), notices
+    if two.temporal:
+        handed_back(two.temporal.history(run))
     assert two.lines(run) == ["+a", "-a"] and told(log) == ["result"]

@@ -1,6 +1,7 @@
 """A server, its runners and Temporal on machines of their own (network namespaces): runs spread over the runners,
 one that is cut off loses its runs to another and changes nothing when it is back, and clocks that differ end no
 run. Both engines stand side by side."""
+import datetime
 import json
 import os
 import pathlib
@@ -9,14 +10,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import pytest
 
+from clocks import faked
 from fronts import TEMPORAL, RealTemporal, spread
 from homes import AGENT, STIGMER, until
 from machines import Site
 from remote_runners import API_TOKEN, Runner
-from test_clock import library
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../fake"))
 from command_model import CommandModel  # noqa: E402
@@ -37,20 +39,19 @@ class TemporalThere(RealTemporal):
 class Stack:
     """A server on `machine`; what it is asked goes over its unix socket, which is no network's."""
 
-    def __init__(self, machine, certs, engine, port, model, temporal, skew=0):
+    def __init__(self, machine, certs, engine, port, model, skew=0, limit="2m"):
         self.dir = tempfile.mkdtemp(prefix="sm-", dir="/tmp")
         self.machine, self.engine, self.ca = machine, engine, certs.path("ca.pem")
         self.address, self.temporal = f"tls://server.site:{port}", "temporal.site:7233" if engine == "temporal" else None
         config = {"server": {"listen": f"{machine.ip}:{port}", "token_file": spread(f"{self.dir}/api-token", API_TOKEN),
                              "tls": {"cert": certs.path("site.pem"), "key": certs.path("site.key")}},
-                  "runner": {"kind": "none"}, "engine": engine, "budget": {"max_duration": "2m"},
+                  "runner": {"kind": "none"}, "engine": engine, "budget": {"max_duration": limit},
                   "temporal": {"address": "temporal.site:7233", "heartbeat": "3s"},
                   "llm": {"provider": "openai", "model": "m", "base_url": f"http://model.site:{model}/v1"}}
         (pathlib.Path(self.dir) / "config.yaml").write_text(json.dumps(config))
         self.env = {**os.environ, "STIGMER_HOME": self.dir}
         if skew:
-            self.env.update(LD_PRELOAD=library(), FAKETIME=f"{skew:+d}s", DONT_FAKE_MONOTONIC="1",
-                            FAKETIME_DONT_FAKE_MONOTONIC="1")
+            self.env.update(faked(skew))
         self.runners = []
 
     def stigmer(self, *args, input=None):
@@ -66,15 +67,15 @@ class Stack:
         log = pathlib.Path(self.dir, "data/logs/stigmer-server.log")
         return "\n".join([log.read_text()[-3000:] if log.exists() else ""] + [r.text()[-2000:] for r in self.runners])
 
-    def up(self, *machines):
+    def up(self, *machines, skews=(0, 0)):
         self.ok("server", "start")
         self.ok("apply", "-f", "-", input=AGENT)
         token = self.ok("server", "runner-token").strip()
         shared = pathlib.Path(self.dir, "shared")
         shared.mkdir(mode=0o777)
-        for m in machines:
+        for m, skew in zip(machines, skews):
             self.runners.append(Runner(self.dir, m.name, self.address, token, self.ca, domain="shared", temporal=self.temporal,
-                                       prefix=m.prefix, WORKSPACE_ROOT=str(shared), STIGMER_SANDBOX_EGRESS="deny").start())
+                                       prefix=m.prefix, skew=skew, WORKSPACE_ROOT=str(shared), STIGMER_SANDBOX_EGRESS="deny").start())
         until(lambda: len(self.attached()) == len(machines))
         return self
 
@@ -87,7 +88,7 @@ class Stack:
 
     def events(self, run):
         """To its end."""
-        return [json.loads(line) for line in self.ok("attach", run, "-o", "jsonl").splitlines()]
+        return [json.loads(line) for line in self.stigmer("attach", run, "-o", "jsonl").stdout.splitlines()]
 
     def now(self, run):
         return json.loads(self.ok("inspect", run, "-o", "json"))
@@ -115,8 +116,8 @@ def site(certs):
         temporal.close()
 
 
-def both(site, base, skew=0):
-    return [Stack(site["server"], site.certs, engine, base + n, site.model, "temporal.site:7233", skew)
+def both(site, base, **kw):
+    return [Stack(site["server"], site.certs, engine, base + n, site.model, **kw)
             for n, engine in enumerate(ENGINES)]
 
 
@@ -214,7 +215,7 @@ def so_far(s, run, kind):
 @pytest.mark.parametrize("skew", [300, -300])
 def test_clocks_that_differ_by_five_minutes_end_no_run(site, skew):
     """A run may take 2 minutes: less than the clocks are apart."""
-    stacks = both(site, 7310 if skew > 0 else 7320, skew)
+    stacks = both(site, 7310 if skew > 0 else 7320, skew=skew)
     try:
         for s in stacks:
             s.up(site["north"], site["south"])
@@ -231,3 +232,83 @@ def test_clocks_that_differ_by_five_minutes_end_no_run(site, skew):
     finally:
         for s in stacks:
             s.down()
+
+
+LIMIT_S, LEASE_S, APART_S = 30, 15, 300
+
+
+def at(event):
+    return datetime.datetime.fromisoformat(event["at"]).timestamp()
+
+
+def test_runners_whose_clocks_are_five_minutes_ahead_and_behind_end_no_run(site):
+    """Ten minutes lie between the two. A run may take half a minute: that is neither cut nor stretched. The journal has
+    the server's time."""
+    stacks = both(site, 7330, limit=f"{LIMIT_S}s")
+    try:
+        for s in stacks:
+            s.up(site["north"], site["south"], skews=(APART_S, -APART_S))
+            assert [round((first_line(r) - time.time()) / APART_S) for r in s.runners] == [1, -1]  # they are as told
+        began = time.time()
+        longer = [(s, on_each(s, f"sleep {LEASE_S + 3}; echo over")) for s in stacks]
+        endless = [(s, on_each(s, "sleep 600")) for s in stacks]
+        for s, runs in longer:
+            for events in map(s.events, runs):
+                assert events[-1]["kind"] == "completed" and "over" in events[-1]["answer"], events[-1]
+                assert len(who(events)) == 1  # no lease was lost
+                in_order(events, began)
+        for s, runs in endless:
+            for events in map(s.events, runs):
+                assert events[-1]["kind"] == "failed" and events[-1]["error"]["class"] == "limit", events[-1]
+                claimed = kinds(events, "claimed")
+                assert len(claimed) == 1 and LIMIT_S - 1 < at(events[-1]) - at(claimed[0]) < LIMIT_S + 10
+                in_order(events, began)
+        for s in stacks:
+            for n in (0, 1):
+                hand_over(s, n, began)
+    finally:
+        for s in stacks:
+            s.down()
+
+
+def first_line(runner):
+    """When it was written, by the runner's own clock."""
+    return at({"at": runner.text().split("at=", 1)[1].split()[0]})
+
+
+def on_each(s, command):
+    """Runs of this command until every runner has one."""
+    runs, on = [], set()
+    while len(on) < len(s.runners):
+        runs.append(s.begin(command))
+        on |= set(who(so_far(s, runs[-1], "tool_started")))
+        assert len(runs) < 8, s.texts()
+    return runs
+
+
+def in_order(events, began):
+    """What a runner writes never goes back, nor before its claim, nor away from the server's time."""
+    last = 0
+    for e in (e for e in events if "seq" in e and e["kind"] not in ("notice", "cancel_requested")):
+        assert at(e) >= last, events
+        assert began - 1 < at(e) < time.time() + 1, e
+        last = at(e)
+
+
+def hand_over(s, n, began):
+    """From runner n, which stops, to the other one."""
+    ids = {r.name: s.attached()[r.name]["id"] for r in s.runners}
+    mine, other = (ids[s.runners[i].name] for i in (n, 1 - n))
+    runs = on_each(s, "echo begun >> ledger; while [ ! -e go ]; do sleep 0.1; done")
+    run = next(r for r in runs if who(so_far(s, r, "tool_started")) == [mine])
+    stopping = threading.Thread(target=s.runners[n].stop)
+    stopping.start()
+    for r in runs:
+        (s.folder(r) / "go").touch()
+    events = s.events(run)
+    stopping.join()
+    assert events[-1]["kind"] == "completed" and who(events)[-1] == other, events[-1]
+    assert (s.folder(run) / "ledger").read_text() == "begun\n"
+    in_order(events, began)
+    s.runners[n].start()
+    until(lambda: len(s.attached()) == 2 and "trouble" not in s.attached()[s.runners[n].name])

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import signal
+import sqlite3
 import sys
 import time
 
@@ -114,6 +115,55 @@ def test_a_cancel_while_temporal_is_away_ends_the_run_and_it_is_well_again_when_
     temporal.start()
     until(lambda: "temporal takes work again" in server_log(stack), 30)
     assert stack.lines(run) == []
+
+
+def deleted(stack):
+    """What the server still has to tell Temporal."""
+    with contextlib.closing(sqlite3.connect(pathlib.Path(stack.home, "data/stigmer.db"))) as db:
+        return [row[0] for row in db.execute("SELECT execution_id FROM workflow_end ORDER BY 1")]
+
+
+def test_runs_deleted_while_it_is_away_leave_no_open_workflow(temporal, model):
+    """One that nobody had, and one that ended meanwhile, whose runner has not said so to Temporal. What is to be said
+    outlives the server; what was never in Temporal, and what has ended there, leave nothing behind."""
+    with Stack(model.url, slots=1, **temporal.settings()) as stack:
+        early = stack.begin("busy early")
+        ends(stack, early)
+        closed(temporal, early, "COMPLETED")
+        held = stack.begin("gate held")
+        begun(stack, held)
+        waiting = stack.begin("busy waiting")
+        until(lambda: temporal.status(waiting) == "RUNNING")
+        temporal.kill()
+        never = stack.begin("busy never")
+        open_gate(stack, held)
+        ends(stack, held)
+        gone = sorted((early, held, waiting, never))
+        stack.cli("delete", "executions", *gone, "--yes")
+        assert deleted(stack) == gone
+        stack.kill_all()
+        temporal.start()
+        assert {temporal.status(r) for r in (held, waiting)} == {"RUNNING"}
+        stack.cli("server", "start")
+        closed(temporal, waiting, "CANCELED")
+        until(lambda: temporal.status(held) != "RUNNING")
+        assert temporal.status(never) == ""
+        until(lambda: deleted(stack) == [])
+        assert ends(stack, stack.begin("busy after"))
+
+
+def test_a_run_deleted_while_its_start_is_under_way_leaves_no_open_workflow(temporal, model):
+    """Temporal has the start when the deletion comes, and its answer is lost."""
+    with Proxy(temporal.port) as proxy, Stack(model.url, **temporal.settings(proxy.address)) as stack:
+        with frozen(stack):
+            proxy.hold_answers()
+            run = stack.begin("busy a")
+            until(lambda: temporal.status(run) == "RUNNING")
+            stack.cli("delete", "executions", run, "--yes")
+            proxy.drop()
+            proxy.release()
+        closed(temporal, run, "CANCELED")
+        until(lambda: deleted(stack) == [])
 
 
 def test_a_slow_temporal(temporal, model):

@@ -482,7 +482,7 @@ static void dispatch(struct bench *b, struct dispatch *d)
 {
     *d = (struct dispatch){.bench = b};
     queue_set_dispatch(b->e, &(struct queue_dispatch){on_offer, on_offer_lost, on_offer_cancel,
-                                                      on_offer_closed, d});
+                                                      on_offer_closed, NULL, d});
 }
 
 static void what_may_run_is_offered_once_and_assigned_to_nobody(void **state)
@@ -584,7 +584,7 @@ static void a_cancel_of_what_is_offered_closes_it_and_of_what_is_held_tells_both
     assert_int_equal(d.closes, 1);  /* the runner ends it */
 }
 
-static void what_is_deleted_is_closed_with_words_and_the_session_goes_on(void **state)
+static void what_is_deleted_is_closed_and_the_session_goes_on(void **state)
 {
     struct bench *b = *state;
     struct engine *e = queue_engine(b->e);
@@ -594,7 +594,7 @@ static void what_is_deleted_is_closed_with_words_and_the_session_goes_on(void **
     submit(b, "r1", "same");
     submit(b, "r2", "same");
     e->ops->forget(e, "r1");
-    assert_string_equal(d.why[0], "it was deleted");
+    assert_string_equal(d.closed[0], "r1");
     assert_int_equal(d.offers, 2);
     assert_string_equal(d.offered[1], "r2");
 }
@@ -646,7 +646,7 @@ int main(void)
         TEST(a_lost_lease_offers_again),
         TEST(what_is_given_back_is_offered_again),
         TEST(a_cancel_of_what_is_offered_closes_it_and_of_what_is_held_tells_both),
-        TEST(what_is_deleted_is_closed_with_words_and_the_session_goes_on),
+        TEST(what_is_deleted_is_closed_and_the_session_goes_on),
         TEST(a_drain_offers_and_hands_out_nothing),
     };
 
