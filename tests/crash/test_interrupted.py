@@ -151,7 +151,8 @@ def old_store(path):
     """Back to the schema of version 1, and large, so that its copy takes a while."""
     with sqlite3.connect(path) as db:
         db.execute("ALTER TABLE execution DROP COLUMN folder")
-        db.execute("DROP TABLE inbox")
+        for table in ("inbox", "approval", "workflow_end"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) "
                    "INSERT INTO blob SELECT randomblob(32), randomblob(2000000) FROM n")
         db.execute("PRAGMA user_version = 1")
@@ -177,7 +178,7 @@ def test_a_migration_that_is_killed_is_made_again_from_a_whole_store(rng):
         log = check_journal([json.loads(line) for line in stack.cli("attach", run, "-o", "jsonl").stdout.splitlines()])
         assert log[-1]["answer"] == "Done."
         stack.cli("server", "stop")
-        for path, version in ((store, 3), (store + ".bak-1", 1)):
+        for path, version in ((store, 5), (store + ".bak-1", 1)):
             with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
                 assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
                 assert db.execute("PRAGMA user_version").fetchone() == (version,)
