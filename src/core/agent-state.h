@@ -76,6 +76,5 @@ MUST_CHECK enum err_code agent_fold_own(struct agent *a, const Exec__Event *e, s
 
 struct agent_call *agent_find_call(struct agent *a, const char *id); /* of the turn; NULL */
 bool agent_has_open_calls(const struct agent *a);
-bool agent_waits_for_person(const struct agent *a); /* and nothing runs meanwhile */
 
 #endif

@@ -126,6 +126,7 @@ uint32_t agent_turn(const struct agent *a);           /* of the call in flight, 
 uint32_t agent_attempt(const struct agent *a);        /* of the call in flight, from 1 */
 uint32_t agent_finished_turns(const struct agent *a); /* index of the next exchange */
 uint64_t agent_last_seq(const struct agent *a);
+bool agent_waits_for_person(const struct agent *a); /* and nothing of it runs meanwhile */
 bool agent_is_over(const struct agent *a); /* a terminal event is journaled, maybe not on disk */
 Exec__Event__KindCase agent_end(const struct agent *a); /* that event's kind; 0: none yet */
 int64_t agent_deadline_ms(const struct agent *a);       /* step AGENT_TICK then; INT64_MAX: none,

@@ -29,9 +29,9 @@ struct activities {
     struct worker *worker;     /* borrowed; NULL before the first open */
     struct temporal_poll *poll;
     struct temporal_poll *own; /* of the domain; NULL: there is none */
-    unsigned slots;
-    struct map tasks; /* execution id → struct task */
-    unsigned answers; /* on their way */
+    unsigned slots, waiting;   /* waiting: tasks that take no slot */
+    struct map tasks;          /* execution id → struct task */
+    unsigned answers;          /* on their way */
     bool open, draining, ends;
     loop_fn *on_idle;
     void *arg;
@@ -50,6 +50,7 @@ struct task {
     struct temporal_call *call; /* a heartbeat on its way */
     bool cancelled, paused;
     bool hand_back; /* the server takes that */
+    bool waits;     /* for a person */
 };
 
 /* ---- slots ----------------------------------------------------------------------------------- */
@@ -62,8 +63,8 @@ static void check_idle(struct activities *a)
 
 static void want(struct activities *a)
 {
-    unsigned left = a->slots > a->tasks.len ? a->slots - (unsigned)a->tasks.len : 0;
-
+    unsigned busy = (unsigned)a->tasks.len - a->waiting;
+    unsigned left = a->slots > busy ? a->slots - busy : 0;
     unsigned polls = !a->open || a->draining ? 0 : left < POLLS ? left : POLLS;
 
     temporal_poll_want(a->poll, polls);
@@ -74,6 +75,7 @@ static void want(struct activities *a)
 static void task_free(struct task *t)
 {
     (void)map_remove(&t->all->tasks, t->id);
+    t->all->waiting -= t->waits;
     if (t->call)
         temporal_call_cancel(t->call);
     loop_timer_free(t->beat);
@@ -90,6 +92,17 @@ static void task_over(struct task *t)
     task_free(t);
     want(a);
     check_idle(a);
+}
+
+void activities_waits(struct activities *a, const char *execution_id, bool waits)
+{
+    struct task *t = map_get(&a->tasks, execution_id);
+
+    if (!t || t->waits == waits)
+        return;
+    t->waits = waits;
+    a->waiting += waits ? 1u : -1u;
+    want(a);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */

@@ -42,6 +42,8 @@ void activities_free(struct activities *a);
 void activities_open(struct activities *a, struct worker *worker, bool open);
 void activities_over(struct activities *a, const char *execution_id, enum worker_over how,
                      const char *phase, const struct err *why);
+/* The worker's on_waits: who waits for a person takes no slot. */
+void activities_waits(struct activities *a, const char *execution_id, bool waits);
 
 /* Takes nothing new. Polls that are open stay so, and what they still bring is given back at once.
  * ends: the process ends, its server does not: runs are handed back, and before the first of them

@@ -22,6 +22,7 @@ struct item {
     char *runner_id;                 /* owned; NULL: nobody's */
     struct queue_runner *runner;     /* borrowed; NULL while its stream is closed */
     char *cancel_by, *cancel_reason; /* owned; NULL: nobody wants that */
+    bool waits;                      /* for a person: it takes none of its runner's slots */
     bool spoken_to;                  /* it may have inputs or decisions that its journal lacks */
     enum item_state state;
     uint64_t epoch;

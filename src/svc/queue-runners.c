@@ -25,6 +25,31 @@ void queue_runner_free(struct queue_runner *r)
     free(r);
 }
 
+static void look_whether_it_waits(struct item *it)
+{
+    bool waits = it->runner && it->state == ITEM_CLAIMED &&
+                 approvals_wait(store_read_db(it->engine->store), it->id);
+
+    if (waits == it->waits)
+        return;
+    it->waits = waits;
+    if (waits)
+        it->runner->used--;
+    else
+        it->runner->used++;
+}
+
+void queue_waits(struct queue *e, const char *execution_id)
+{
+    struct item *it = queue_find(e, execution_id);
+
+    if (!it)
+        return;
+    look_whether_it_waits(it);
+    if (it->waits)
+        queue_pump(e);
+}
+
 /* Does this claim still stand? Then it is the runner's again. */
 static bool readopt(struct queue *e, struct queue_runner *r, const struct queue_held *held)
 {
@@ -36,6 +61,7 @@ static bool readopt(struct queue *e, struct queue_runner *r, const struct queue_
     if (!it->runner) {
         it->runner = r;
         r->used++;
+        look_whether_it_waits(it);
     }
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
     it->warned = false;
@@ -95,6 +121,7 @@ void queue_detach(struct queue_runner *r)
     for (struct item *it = e->items; it; it = it->next)
         if (it->runner == r) {
             it->runner = NULL;
+            it->waits = false;
             if (it->deadline > until)
                 it->deadline = until;
         }
@@ -235,6 +262,7 @@ void queue_claimed(struct queue *e, const char *execution_id, uint64_t epoch)
     it->state = ITEM_CLAIMED;
     it->warned = false;
     it->epoch = epoch;
+    look_whether_it_waits(it);
     it->deadline = loop_now_ms(e->loop) + (it->runner ? e->config.lease_ms : e->config.reattach_ms);
     if (it->cancel_by && it->runner)
         it->runner->ops.cancel(it->id, it->cancel_reason, it->runner->arg);

@@ -40,9 +40,10 @@ static struct item *add_item(struct queue *e, const char *id, const char *sessio
 
 void queue_release_slot(struct item *it)
 {
-    if (it->runner)
+    if (it->runner && !it->waits)
         it->runner->used--;
     it->runner = NULL;
+    it->waits = false;
 }
 
 /* it goes: the next of its session, in the order they were submitted, is the first now. */

@@ -104,6 +104,9 @@ struct queue_runner *queue_attach(struct queue *e, const char *runner_id, unsign
                                   size_t held_count, const struct queue_runner_ops *ops, void *arg,
                                   void (*on_lost)(const char *execution_id, void *arg));
 void queue_open(struct queue_runner *r, unsigned slots);
+/* It may have begun to wait for a person, or have ended that: nothing but its runner's memory is
+ * used meanwhile, so its slot is another's. More than all slots may be busy when that ends. */
+void queue_waits(struct queue *e, const char *execution_id);
 /* The stream closed. */
 void queue_detach(struct queue_runner *r);
 

@@ -52,11 +52,12 @@ struct run {
     int64_t begun_ms;      /* by the loop's clock: wall clocks differ, and jump */
     int64_t deadline_ms;   /* as the timer has it */
     uint64_t epoch;
-    bool pumping, finished, parking, lost, told, dead, later_due;
+    bool pumping, finished, parking, lost, told, dead, later_due, waits;
 };
 
 static void pump(struct run *r);
 static void set_deadline(struct run *r);
+static void tell_waits(struct run *r);
 
 const char *run_id(const struct run *r)
 {
@@ -480,6 +481,18 @@ static void pump(struct run *r)
         carry_out(r, &act);
     r->pumping = false;
     set_deadline(r);
+    tell_waits(r);
+}
+
+static void tell_waits(struct run *r)
+{
+    bool waits = !agent_is_over(r->agent) && agent_waits_for_person(r->agent);
+
+    if (waits == r->waits)
+        return;
+    r->waits = waits;
+    if (r->env.on_waits)
+        r->env.on_waits(r->id, waits, r->env.arg);
 }
 
 /* While a person is waited for there is none. */

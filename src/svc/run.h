@@ -22,6 +22,9 @@
 
 struct run;
 
+/* It has begun to wait for a person, and nothing of it runs meanwhile; or has ended that. */
+typedef void run_waits_fn(const char *id, bool waits, void *arg);
+
 struct run_env {
     struct loop *loop;
     struct http *http;
@@ -30,6 +33,8 @@ struct run_env {
     const json_t *keys;         /* {"llm.anthropic": "…", …}; never logged */
     const char *workspace_root; /* as the tools see it */
     struct egress_proxy *proxy; /* the tools' way out; NULL: they have none, or need none */
+    run_waits_fn *on_waits;     /* may be NULL */
+    void *arg;                  /* of it */
 };
 
 /* The run needs nothing more from this worker; it is safe to free it in there. */

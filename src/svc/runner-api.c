@@ -429,6 +429,7 @@ struct appending {
     struct rpc_call *call;  /* borrowed; NULL once closed */
     char *id;               /* owned */
     bool step;              /* a turn or a tool was finished */
+    bool asks;              /* a person is waited for, or not any more */
     bool ends;
 };
 
@@ -444,6 +445,8 @@ static void append_written(const struct err *err, uint64_t last_seq, void *arg)
 
     if (!err)
         queue_progress(p->api->engine, p->id, p->step, p->ends);
+    if (!err && p->asks)
+        queue_waits(p->api->engine, p->id);
     if (p->call) {
         rpc_call_on_closed(p->call, NULL, NULL);
         r.last_seq = last_seq;
@@ -496,6 +499,8 @@ static void append(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
         p->ends = p->ends || rules_is_terminal(e);
         p->step = p->step || e->kind_case == EXEC__EVENT__KIND_TURN_FINISHED ||
                   e->kind_case == EXEC__EVENT__KIND_TOOL_FINISHED;
+        p->asks = p->asks || e->kind_case == EXEC__EVENT__KIND_APPROVAL_REQUESTED ||
+                  e->kind_case == EXEC__EVENT__KIND_APPROVAL_DECIDED;
     }
     rpc_call_on_closed(call, append_closed, p);
     journal_append(a->journal, req->execution_id, req->epoch, req->events, req->n_events,

@@ -201,7 +201,9 @@ static void start_run(struct claim *c, const Runner__ClaimResponse *claim)
                           .toolhosts = w->o.toolhosts,
                           .keys = w->o.keys,
                           .workspace_root = w->o.workspace_root,
-                          .proxy = w->o.proxy};
+                          .proxy = w->o.proxy,
+                          .on_waits = w->o.on_waits,
+                          .arg = w->o.arg};
     struct err err;
     struct run *r;
 

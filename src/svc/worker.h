@@ -27,6 +27,7 @@ struct worker_options {
     void (*on_attached)(bool attached, void *arg); /* may be NULL */
     void (*on_drained)(void *arg); /* nothing runs any more; free is fine in there */
     worker_over_fn *on_over;       /* of each execution that was taken; may be NULL */
+    run_waits_fn *on_waits;        /* of those; may be NULL */
     void *arg;
 };
 

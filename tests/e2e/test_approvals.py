@@ -33,12 +33,23 @@ def model():
         yield m
 
 
-@pytest.fixture(params=["embedded", "temporal"])
-def stack(request, model):
+@contextlib.contextmanager
+def over(engine, model, **more):
     with contextlib.ExitStack() as with_:
-        temporal = with_.enter_context(Temporal()) if request.param == "temporal" else None
-        s = with_.enter_context(Stack(model.url, **POLICY, **(temporal.settings() if temporal else {})))
+        temporal = with_.enter_context(Temporal()) if engine == "temporal" else None
+        s = with_.enter_context(Stack(model.url, **more, **POLICY, **(temporal.settings() if temporal else {})))
         s.temporal = temporal
+        yield s
+
+
+@pytest.fixture(params=["embedded", "temporal"])
+def engine(request):
+    return request.param
+
+
+@pytest.fixture
+def stack(engine, model):
+    with over(engine, model) as s:
         yield s
 
 
@@ -161,6 +172,23 @@ def test_a_decision_that_nobody_took_yet_is_not_lost(stack, who):
     (end,) = [e for e in log if e["kind"] == "tool_finished" and e["callId"] == a["callId"]]
     # A runner that is woken by its server's death takes it, begins, and is stopped: then it is told.
     assert stack.lines(run) == ["a"] if end["outcome"] == "result" else end["outcome"] == "unknown"
+
+
+def test_a_run_that_waits_leaves_its_slot_to_others(engine, model):
+    with over(engine, model, slots=1) as s:
+        first = s.begin("go")
+        (a,) = asked(s, first)
+        second = s.begin("go")
+        (b,) = asked(s, second)
+        s.kill_server()  # what it knew of slots is found again
+        until(lambda: s.cli("server", "status", check=False).returncode == 0)
+        third = s.begin("go")
+        (c,) = asked(s, third)
+        for x in (c, a, b):
+            s.cli("approve", x["id"])
+        for run in (first, second, third):
+            ends(s, run)
+            assert s.lines(run) == ["a"]
 
 
 def test_a_stop_and_a_start_while_it_waits(stack):

@@ -103,6 +103,14 @@ static void on_over(const char *id, enum worker_over how, const char *phase, con
         activities_over(p->activities, id, how, phase, why);
 }
 
+static void on_waits(const char *id, bool waits, void *arg)
+{
+    struct program *p = arg;
+
+    if (p->activities)
+        activities_waits(p->activities, id, waits);
+}
+
 static bool is_remote(const struct program *p)
 {
     return !str_starts(p->endpoints.address, "unix:");
@@ -224,6 +232,7 @@ static enum err_code open_worker(struct program *p, const struct sandbox_report 
                                .on_attached = on_attached,
                                .on_drained = on_drained,
                                .on_over = on_over,
+                               .on_waits = on_waits,
                                .arg = p};
     enum err_code code = read_slots(&o.server.slots, err);
 

@@ -200,6 +200,31 @@ static void a_run_that_waits_for_a_person_is_not_given_up_for_its_runners(void *
     assert_int_equal(decide(b, "r1", seq, true), ERR_OK);
 }
 
+static void a_run_that_waits_for_a_person_leaves_its_slot_to_others(void **state)
+{
+    struct bench *b = *state;
+    bool silent;
+
+    let_a_run_r1(b); /* the runner's one slot */
+    submit(b, "r2", "s2");
+    settle(b);
+    assert_int_equal(b->a.got_count, 1);
+    (void)ask(b, "r1", 1);
+    queue_waits(b->e, "r1");
+    wait_until(b, &b->a.got_count, 2);
+    assert_string_equal(b->a.got[1], "r2");
+    assert_int_equal(queue_used(b->a.handle, &silent), 1);
+    detach(&b->a);
+    attach(b, &b->b, "B", 1); /* both come to it, the second when the first waits */
+    wait_until(b, &b->b.got_count, 1);
+    for (unsigned i = 0; i < 2; i++)
+        if (str_eq(b->b.got[i], "r1"))
+            (void)claim(b, &b->b, "r1");
+    if (str_eq(b->b.got[0], "r1"))
+        wait_until(b, &b->b.got_count, 2);
+    assert_int_equal(queue_used(b->b.handle, &silent), 1);
+}
+
 static void a_runner_that_stops_is_not_held_against_the_run(void **state)
 {
     struct bench *b = *state;
@@ -229,6 +254,7 @@ int main(void)
         TEST(a_run_that_does_not_read_is_told_no_more_than_it_can_hold),
         TEST(a_decision_is_told_until_the_journal_has_it),
         TEST(a_run_that_waits_for_a_person_is_not_given_up_for_its_runners),
+        TEST(a_run_that_waits_for_a_person_leaves_its_slot_to_others),
         TEST(a_runner_that_stops_is_not_held_against_the_run),
     };
 
