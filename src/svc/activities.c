@@ -1,5 +1,6 @@
 #include "svc/activities.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -221,11 +222,19 @@ static void part(struct task *t)
     send_beat(t, PART_MS, on_parting);
 }
 
+/* From half to one and a half of it: Temporal gives tasks to polls in turn, so two runners that
+ * each give the other's work back after the same time may swap it for ever. */
+static int64_t about(int64_t ms)
+{
+    return ms / 2 + (int64_t)arc4random_uniform((uint32_t)ms);
+}
+
 /* Later and later: what is asked for may never come. Slowly so: of two servers that share a queue
  * by mistake each gets the other's work half of the time. */
 static int64_t later_ms(const struct task *t)
 {
-    return t->attempt < LATER_MAX_S ? (int64_t)t->attempt * 1000 : (int64_t)LATER_MAX_S * 1000;
+    return about(t->attempt < LATER_MAX_S ? (int64_t)t->attempt * 1000
+                                          : (int64_t)LATER_MAX_S * 1000);
 }
 
 static void tell_refused(struct activities *a, ProtobufCBinaryData token, const struct task *t,
@@ -234,7 +243,7 @@ static void tell_refused(struct activities *a, ProtobufCBinaryData token, const 
     if (why->code == ERR_STATE) /* it had ended: what is left to do is to say so */
         tell_ended(a, token, t->id, "");
     else if (why->code == ERR_DENIED) /* another machine has the session's folder */
-        fail(a, token, "Elsewhere", why->msg, ELSEWHERE_MS);
+        fail(a, token, "Elsewhere", why->msg, about(ELSEWHERE_MS));
     else if (why->code == ERR_CORRUPT)
         fail(a, token, "Corrupt", why->msg, NEVER_MS);
     else if (why->code == ERR_NOT_FOUND) /* of another server that shares the queue by mistake? */
