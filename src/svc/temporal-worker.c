@@ -339,6 +339,7 @@ static void fail_workflow(struct task *t)
 static void on_journaled(const struct err *err, void *arg)
 {
     struct task *t = arg;
+    bool deleted;
 
     if (!t->worker) {
         task_free(t);
@@ -348,9 +349,11 @@ static void on_journaled(const struct err *err, void *arg)
         fail_task(t, err);
         return;
     }
-    if (t->decision.step == WORKFLOW_FAIL)
+    /* A runner may find before the cancel does that it was deleted, and fail the activity. */
+    deleted = err && err->code == ERR_NOT_FOUND && t->decision.cancel_requested;
+    if (t->decision.step == WORKFLOW_FAIL && !deleted)
         fail_workflow(t);
-    else if (t->decision.step == WORKFLOW_CANCEL)
+    else if (t->decision.step != WORKFLOW_CANCEL_ACTIVITY)
         cancel_workflow(t);
     else
         cancel_activity(t);
