@@ -62,6 +62,7 @@ struct server_run {
     char **records; /* owned, oldest first */
     size_t record_count;
     bool record_in_flight, dirty, lost;
+    bool waits; /* for a person */
 };
 
 struct server_claim {
@@ -74,6 +75,8 @@ struct server_claim {
 
 static void flush_later(struct server_run *r);
 static void publish_next(struct server_run *r);
+static bool text_waits(const struct server_run *r);
+static bool starts_turn_of_text(const struct server_run *r, const Exec__Event *e);
 
 static int64_t own_rss(const struct server *s)
 {
@@ -134,6 +137,7 @@ static Runner__Held **held_list(struct server *s, size_t *ret_count)
         runner__held__init(&items[n]);
         items[n].execution_id = r->id;
         items[n].epoch = r->epoch;
+        items[n].waits = r->waits;
         list[n] = &items[n];
         n++;
     }
@@ -279,6 +283,7 @@ static void attach_now(void *arg)
     m.session = s->session;
     m.host = s->host;
     m.host_paths = s->host_paths;
+    m.approvals = true;
     m.held = held;
     m.layers = active;
     m.missing = missing_list;
@@ -530,6 +535,8 @@ static void on_append_end(const struct err *err, void *arg)
     if (!err && whole) {
         if (r->count)
             flush_later(r);
+        else
+            publish_next(r); /* text that waited for its turn's start */
         r->ev.on_acked(r->acked, r->ev.arg);
     } else if (!err || is_temporary(err->code)) {
         loop_timer_in(r->retry, r->retry_ms);
@@ -556,6 +563,7 @@ static void send_append(struct server_run *r)
     m.epoch = r->epoch;
     m.n_events = r->sent;
     m.events = (Exec__Event **)(uintptr_t)r->queue;
+    m.waits = r->waits && r->sent == r->count;
     r->append = rpc_client_call(
         r->server->rpc, &(struct rpc_call_spec){.path = PATH "append",
                                                 .request = &m.base,
@@ -566,14 +574,14 @@ static void send_append(struct server_run *r)
                                                 .arg = r});
 }
 
-/* Live text of a turn that is journaled from its start to its end in one go: nobody has seen it
- * start, and its end has all of it. */
+/* Live text of a turn that goes from its start to its end in one append: nobody has seen it start,
+ * and its end has all of it. */
 static void drop_told_text(struct server_run *r)
 {
     bool starts = false;
 
     for (size_t i = 0; i < r->count; i++) {
-        starts |= r->queue[i]->kind_case == EXEC__EVENT__KIND_TURN_STARTED;
+        starts |= starts_turn_of_text(r, r->queue[i]);
         if (starts && r->queue[i]->kind_case == EXEC__EVENT__KIND_TURN_FINISHED)
             buf_done(&r->text);
     }
@@ -596,7 +604,7 @@ static void flush_all(void *arg)
             continue;
         drop_told_text(r);
         publish_next(r); /* live text goes before the event that ends its turn */
-        if (r->record_count == 0 && r->text.len == 0)
+        if (r->record_count == 0 && (r->text.len == 0 || text_waits(r)))
             send_append(r);
     }
 }
@@ -640,6 +648,11 @@ static void on_linger(void *arg)
     flush_later(arg);
 }
 
+void server_run_waits(struct server_run *r, bool waits)
+{
+    r->waits = waits;
+}
+
 bool server_run_is_idle(const struct server_run *r)
 {
     return r->lost || (r->count == 0 && r->record_count == 0);
@@ -674,17 +687,34 @@ static void on_publish_end(const struct err *err, void *arg)
         flush_later(r);
 }
 
+static bool starts_turn_of_text(const struct server_run *r, const Exec__Event *e)
+{
+    return e->kind_case == EXEC__EVENT__KIND_TURN_STARTED && e->turn_started->turn == r->turn &&
+           e->turn_started->attempt == r->attempt;
+}
+
+/* Who follows the run must see a turn start before its text: else the text is shown twice. */
+static bool text_waits(const struct server_run *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (starts_turn_of_text(r, r->queue[i]))
+            return true;
+    return false;
+}
+
 static void publish_next(struct server_run *r)
 {
     Runner__PublishRequest m = RUNNER__PUBLISH_REQUEST__INIT;
+    bool text = r->text.len && !text_waits(r);
 
-    if (r->publish || r->lost || (r->text.len == 0 && r->record_count == 0))
+    if (r->publish || r->lost || (!text && r->record_count == 0))
         return;
     m.execution_id = r->id;
     m.epoch = r->epoch;
     m.turn = r->turn;
     m.attempt = r->attempt;
-    m.text = (char *)(uintptr_t)buf_text(&r->text);
+    if (text)
+        m.text = (char *)(uintptr_t)buf_text(&r->text);
     if (r->record_count) {
         m.recording.data = (uint8_t *)r->records[0];
         m.recording.len = strlen(r->records[0]);
@@ -698,7 +728,8 @@ static void publish_next(struct server_run *r)
                                                 .on_message = on_published,
                                                 .on_end = on_publish_end,
                                                 .arg = r});
-    buf_done(&r->text); /* not cleared: a waiting run should hold no memory for it */
+    if (text)
+        buf_done(&r->text); /* not cleared: a waiting run should hold no memory for it */
 }
 
 void server_run_text(struct server_run *r, uint32_t turn, uint32_t attempt, const char *text,

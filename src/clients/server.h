@@ -90,6 +90,9 @@ void server_run_close(struct server_run *r); /* fine inside its callbacks */
 
 /* e is borrowed until it is acknowledged or the run is closed. */
 void server_run_append(struct server_run *r, const Exec__Event *e);
+/* It waits for a person, and nothing of it runs; told with what is appended after, and heartbeats.
+ */
+void server_run_waits(struct server_run *r, bool waits);
 bool server_run_is_idle(const struct server_run *r); /* everything is acknowledged */
 
 void server_run_text(struct server_run *r, uint32_t turn, uint32_t attempt, const char *text,

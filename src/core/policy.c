@@ -50,11 +50,11 @@ enum err_code policy_check(const char *pattern, struct err *err)
     if (strstr(pattern, "__"))
         return ERR_OK;
     for (size_t i = 0; i < count; i++)
-        if (policy_fits(pattern, all[i].name))
+        if (!all[i].in_loop && policy_fits(pattern, all[i].name))
             return ERR_OK;
-    for (size_t i = 0;
-         i < count && str_format(names + at, sizeof names - at, "%s%s", i ? ", " : "", all[i].name);
-         i++)
-        at += strlen(names + at);
+    for (size_t i = 0; i < count; i++)
+        if (!all[i].in_loop &&
+            str_format(names + at, sizeof names - at, "%s%s", at ? ", " : "", all[i].name))
+            at += strlen(names + at);
     return err_set(err, ERR_INVALID, "'%s' fits no tool; the tools are: %s", pattern, names);
 }

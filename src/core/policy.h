@@ -3,7 +3,8 @@
  *
  * A pattern is a tool's name in which * stands for any bytes, none included. One that fits no tool
  * is refused where it is written, because a name with a slip would let everything run; names of an
- * MCP server's tools (with __) are not known here and pass. Threads: none of its own. */
+ * MCP server's tools (with __) are not known here and pass. What the agent's loop does itself
+ * (write_todos) never waits. Threads: none of its own. */
 #ifndef CORE_POLICY_H
 #define CORE_POLICY_H
 

@@ -15,8 +15,10 @@ void rules_init(struct rules *r)
 
 static void drop_calls(struct rules *r)
 {
-    for (size_t i = 0; i < r->call_count; i++)
+    for (size_t i = 0; i < r->call_count; i++) {
         free(r->calls[i].id);
+        free(r->calls[i].name);
+    }
     free(r->calls);
     r->calls = NULL;
     r->call_count = 0;
@@ -86,8 +88,10 @@ static enum err_code turn_finished(struct rules *r, const Exec__Event *e, struct
     drop_calls(r);
     r->calls = mem_array(t->n_tool_calls, sizeof *r->calls);
     r->call_count = t->n_tool_calls;
-    for (size_t i = 0; i < t->n_tool_calls; i++)
+    for (size_t i = 0; i < t->n_tool_calls; i++) {
         r->calls[i].id = mem_str(t->tool_calls[i]->call_id);
+        r->calls[i].name = mem_str(t->tool_calls[i]->name);
+    }
     r->turn_open = false;
     return ERR_OK;
 }
@@ -120,6 +124,8 @@ static enum err_code approval_event(struct rules *r, const Exec__Event *e, struc
         return out_of_order(e, "the call is finished already", err);
     if (c->approval != (asks ? RULES_FREE : RULES_ASKED))
         return out_of_order(e, asks ? "it is asked for already" : "it does not wait for that", err);
+    if (asks && !str_eq(e->approval_requested->name, c->name))
+        return out_of_order(e, "it names another tool than its call", err);
     c->approval = asks                            ? RULES_ASKED
                   : e->approval_decided->approved ? RULES_APPROVED
                                                   : RULES_DENIED;

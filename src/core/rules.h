@@ -21,7 +21,7 @@
 enum rules_approval { RULES_FREE, RULES_ASKED, RULES_APPROVED, RULES_DENIED };
 
 struct rules_call {
-    char *id; /* owned */
+    char *id, *name; /* owned */
     enum rules_approval approval;
     bool finished;
 };

@@ -12,6 +12,7 @@
 #include "clients/temporal-poll.h"
 
 #define POLLS 2
+#define WAITING_MAX 1024 /* runs that wait for a person, besides the slots: they hold memory */
 #define ACTIVITY "stigmer/agent-execution/run"
 #define BEATS 3 /* in one time-out */
 #define BEAT_MIN_MS 100
@@ -66,7 +67,10 @@ static void want(struct activities *a)
 {
     unsigned busy = (unsigned)a->tasks.len - a->waiting;
     unsigned left = a->slots > busy ? a->slots - busy : 0;
-    unsigned polls = !a->open || a->draining ? 0 : left < POLLS ? left : POLLS;
+    unsigned polls = left < POLLS ? left : POLLS;
+
+    if (!a->open || a->draining || a->waiting >= WAITING_MAX)
+        polls = 0;
 
     temporal_poll_want(a->poll, polls);
     if (a->own) /* with one slot left both may bring a task: then one waits for the other's end */

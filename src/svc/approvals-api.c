@@ -8,8 +8,7 @@
 #include "base/str.h"
 #include "stigmer/execution/v1/service.pb-c.h"
 
-#define LIST_MAX 500
-#define ARGS_SHOWN 4096 /* bytes of a call's arguments: a list of LIST_MAX fits one message */
+#define LIST_MAX 500 /* with APPROVALS_ARGS bytes each they fit one message */
 
 /* ---- the list
  * ------------------------------------------------------------------------------------
@@ -36,23 +35,12 @@ static bool add_row(const struct approvals_row *row, void *arg)
     a->seq = row->seq;
     a->call_id = mem_str(row->call_id);
     a->tool = mem_str(row->tool);
+    a->args_json = mem_str(row->args);
+    a->args_bytes = row->args_bytes;
     a->requested_ms = row->asked_ms;
     a->decision = mem_str(!row->decided ? "" : row->approved ? "approved" : "denied");
     list_add(r, a);
     return true;
-}
-
-static bool take_args(const Exec__Event *e, void *arg)
-{
-    Exec__Approval *a = arg;
-
-    if (e->kind_case != EXEC__EVENT__KIND_APPROVAL_REQUESTED)
-        return false;
-    a->args_bytes = strlen(e->approval_requested->args_json);
-    a->args_json = mem_strn(e->approval_requested->args_json,
-                            a->args_bytes < ARGS_SHOWN ? (size_t)a->args_bytes : ARGS_SHOWN);
-    str_cut_bad(a->args_json);
-    return false;
 }
 
 void approvals_api_list(struct store *store, struct journal *journal, struct rpc_call *call,
@@ -70,9 +58,6 @@ void approvals_api_list(struct store *store, struct journal *journal, struct rpc
         code = journal_head(journal, id, &head, &err);
     if (!code)
         code = approvals_open(store_read_db(store), id, add_row, r, &err);
-    for (size_t i = 0; !code && i < r->n_approvals; i++)
-        code = journal_read(journal, r->approvals[i]->execution_id, r->approvals[i]->seq, 1,
-                            take_args, r->approvals[i], &err);
     if (code)
         rpc_call_fail(call, &err);
     else

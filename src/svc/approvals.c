@@ -34,35 +34,52 @@ static enum err_code done(sqlite3 *db, sqlite3_stmt *st, const char *what, struc
 static enum err_code put(sqlite3 *db, const char *execution_id, const Exec__Event *e, uint64_t seq,
                          struct err *err)
 {
+    const char *args = e->approval_requested->args_json;
+    char shown[APPROVALS_ARGS + 1];
     sqlite3_stmt *st;
-    enum err_code code = store_prepare(
-        db,
-        "INSERT INTO approval(execution_id, seq, call_id, tool, asked_ms) VALUES(?, ?, ?, ?, ?)",
-        &st, err);
+    enum err_code code =
+        store_prepare(db,
+                      "INSERT INTO approval(execution_id, seq, call_id, tool, args,"
+                      " args_bytes, asked_ms) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                      &st, err);
 
     if (code)
         return code;
+    (void)str_format(shown, sizeof shown, "%s", args);
+    str_cut_bad(shown);
     sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st, 2, (sqlite3_int64)seq);
     sqlite3_bind_text(st, 3, e->approval_requested->call_id, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 4, e->approval_requested->name, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(st, 5, e->at_ms);
+    sqlite3_bind_text(st, 5, shown, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 6, (sqlite3_int64)strlen(args));
+    sqlite3_bind_int64(st, 7, e->at_ms);
     return done(db, st, "writing a question of policy", err);
 }
 
+/* A runner tells what was decided here, and nothing else. */
 static enum err_code told(sqlite3 *db, const char *execution_id, const Exec__ApprovalDecided *d,
                           struct err *err)
 {
     sqlite3_stmt *st;
-    enum err_code code = store_prepare(
-        db, "UPDATE approval SET state = ?3 WHERE execution_id = ?1 AND call_id = ?2", &st, err);
+    enum err_code code =
+        store_prepare(db,
+                      "UPDATE approval SET state = ?3"
+                      " WHERE execution_id = ?1 AND call_id = ?2 AND state IN (?3, ?4)",
+                      &st, err);
 
     if (code)
         return code;
     sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 2, d->call_id, -1, SQLITE_STATIC);
     sqlite3_bind_int(st, 3, d->approved ? TOLD_APPROVED : TOLD_DENIED);
-    return done(db, st, "noting a decision", err);
+    sqlite3_bind_int(st, 4, d->approved ? APPROVED : DENIED);
+    if ((code = done(db, st, "noting a decision", err)))
+        return code;
+    return sqlite3_changes(db)
+               ? ERR_OK
+               : err_set(err, ERR_INVALID, "nobody has %s call '%.100s' of execution '%.80s'",
+                         d->approved ? "approved" : "denied", d->call_id, execution_id);
 }
 
 enum err_code approvals_tx_follow(sqlite3 *db, const char *execution_id, const Exec__Event *e,
@@ -119,6 +136,7 @@ static enum err_code find(sqlite3 *db, const char *execution_id, const struct ap
         ret->what.seq = (uint64_t)sqlite3_column_int64(st, 0);
         (void)str_format(ret->what.tool, sizeof ret->what.tool, "%s",
                          (const char *)sqlite3_column_text(st, 1));
+        str_cut_bad(ret->what.tool);
         ret->state = (enum state)sqlite3_column_int(st, 2);
         ret->count++;
     }
@@ -192,6 +210,27 @@ bool approvals_wait(sqlite3 *db, const char *execution_id)
     return any;
 }
 
+#define COLUMNS                                                                                    \
+    "SELECT execution_id, seq, call_id, tool, args, args_bytes, asked_ms, state, decider, reason"  \
+    " FROM approval WHERE state < 3 "
+
+static struct approvals_row row_at(sqlite3_stmt *st)
+{
+    int state = sqlite3_column_int(st, 7);
+
+    return (struct approvals_row){.execution_id = (const char *)sqlite3_column_text(st, 0),
+                                  .seq = (uint64_t)sqlite3_column_int64(st, 1),
+                                  .call_id = (const char *)sqlite3_column_text(st, 2),
+                                  .tool = (const char *)sqlite3_column_text(st, 3),
+                                  .args = (const char *)sqlite3_column_text(st, 4),
+                                  .args_bytes = (uint64_t)sqlite3_column_int64(st, 5),
+                                  .asked_ms = sqlite3_column_int64(st, 6),
+                                  .decided = state != WAITS,
+                                  .approved = state == APPROVED,
+                                  .by = (const char *)sqlite3_column_text(st, 8),
+                                  .reason = (const char *)sqlite3_column_text(st, 9)};
+}
+
 enum err_code approvals_open(sqlite3 *db, const char *execution_id, approvals_fn *fn, void *arg,
                              struct err *err)
 {
@@ -200,27 +239,18 @@ enum err_code approvals_open(sqlite3 *db, const char *execution_id, approvals_fn
     bool more = true;
     enum err_code code =
         store_prepare(db,
-                      "SELECT execution_id, seq, call_id, tool, asked_ms, state, decider, reason"
-                      " FROM approval WHERE state < 3 AND (?1 IS NULL OR execution_id = ?1)"
-                      " ORDER BY asked_ms, execution_id, seq",
+                      execution_id ? COLUMNS "AND execution_id = ?1 ORDER BY seq"
+                                   : COLUMNS "ORDER BY asked_ms, execution_id, seq",
                       &st, err);
 
     if (code)
         return code;
-    sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
+    if (execution_id)
+        sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
     while (more && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-        int state = sqlite3_column_int(st, 5);
+        const struct approvals_row row = row_at(st);
 
-        more = fn(&(struct approvals_row){.execution_id = (const char *)sqlite3_column_text(st, 0),
-                                          .seq = (uint64_t)sqlite3_column_int64(st, 1),
-                                          .call_id = (const char *)sqlite3_column_text(st, 2),
-                                          .tool = (const char *)sqlite3_column_text(st, 3),
-                                          .asked_ms = sqlite3_column_int64(st, 4),
-                                          .decided = state != WAITS,
-                                          .approved = state == APPROVED,
-                                          .by = (const char *)sqlite3_column_text(st, 6),
-                                          .reason = (const char *)sqlite3_column_text(st, 7)},
-                  arg);
+        more = fn(&row, arg);
     }
     sqlite3_reset(st);
     return rc == SQLITE_DONE || !more ? ERR_OK

@@ -17,7 +17,8 @@
 #include "stigmer/execution/v1/event.pb-c.h"
 
 #define APPROVALS_REASON_MAX 4096
-#define APPROVALS_TOOL 201 /* a tool's name, with its NUL */
+#define APPROVALS_TOOL 201  /* a tool's name, with its NUL */
+#define APPROVALS_ARGS 4096 /* bytes of a call's arguments that lists show */
 
 struct approvals_choice {
     uint64_t seq;        /* of the approval_requested; 0: the one call that waits */
@@ -36,7 +37,8 @@ struct approvals_decided {
 /* ERR_INVALID with words: a reason that is too long, or no UTF-8. */
 MUST_CHECK enum err_code approvals_check(const struct approvals_choice *c, struct err *err);
 
-/* After e, of an execution's journal, was appended. ended: that was its end. */
+/* After e, of an execution's journal, was appended. ended: that was its end. ERR_INVALID: it tells
+ * of a decision that nobody has made. */
 MUST_CHECK enum err_code approvals_tx_follow(sqlite3 *db, const char *execution_id,
                                              const Exec__Event *e, uint64_t seq, bool ended,
                                              struct err *err);
@@ -56,6 +58,8 @@ struct approvals_row {
     const char *execution_id;
     uint64_t seq;
     const char *call_id, *tool;
+    const char *args; /* the first APPROVALS_ARGS bytes */
+    uint64_t args_bytes;
     int64_t asked_ms;
     bool decided, approved;
     const char *by, *reason; /* of the decision */

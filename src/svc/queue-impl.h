@@ -22,7 +22,8 @@ struct item {
     char *runner_id;                 /* owned; NULL: nobody's */
     struct queue_runner *runner;     /* borrowed; NULL while its stream is closed */
     char *cancel_by, *cancel_reason; /* owned; NULL: nobody wants that */
-    bool waits;                      /* for a person: it takes none of its runner's slots */
+    bool waits;                      /* for a person, as was told last, or is to be thought */
+    bool slotless;                   /* … so it takes none of its runner's slots */
     bool spoken_to;                  /* it may have inputs or decisions that its journal lacks */
     enum item_state state;
     uint64_t epoch;
@@ -40,6 +41,7 @@ struct queue_runner {
     bool host_paths;
     bool silent; /* a lease ran out while its stream is open: nothing new until it is heard of */
     unsigned slots, used;
+    unsigned waiting; /* held, and not among used */
     int64_t heard_ms; /* its last word */
     bool hung;        /* … for so long that whoever can replace it was told */
     struct queue_runner_ops ops;
@@ -83,7 +85,8 @@ void queue_drop(struct item *it, const char *why);
 void queue_release_slot(struct item *it);
 bool queue_is_free(const struct item *it); /* nobody has it, and nothing is waited for */
 void queue_give(struct item *it, struct queue_runner *r);
-void queue_place(struct item *it); /* which machines have its session's folder? */
+void queue_count_slot(struct item *it); /* what its runner's slots hold, after it->waits changed */
+void queue_place(struct item *it);      /* which machines have its session's folder? */
 bool queue_has_folder(const struct queue_runner *r, const struct item *it);
 void queue_tell_place(struct item *it); /* its log says that it waits for them */
 void queue_pump(struct queue *e);       /* hands out what can be */

@@ -128,11 +128,10 @@ void queue_again(struct item *it, const char *why, engine_done_fn *done, void *a
 }
 
 /* A run is held to be the cause when its runners die over it again and again. One that waits for a
- * person does nothing that could be. */
+ * person, and nothing of it runs, does nothing that could be. */
 static void lose_claim(struct item *it)
 {
-    if (!approvals_wait(store_read_db(it->engine->store), it->id))
-        it->lost++;
+    it->lost += !it->waits;
     it->placed = false;
     queue_release_slot(it);
     queue_set(&it->runner_id, NULL);

@@ -25,28 +25,15 @@ void queue_runner_free(struct queue_runner *r)
     free(r);
 }
 
-static void look_whether_it_waits(struct item *it)
-{
-    bool waits = it->runner && it->state == ITEM_CLAIMED &&
-                 approvals_wait(store_read_db(it->engine->store), it->id);
-
-    if (waits == it->waits)
-        return;
-    it->waits = waits;
-    if (waits)
-        it->runner->used--;
-    else
-        it->runner->used++;
-}
-
-void queue_waits(struct queue *e, const char *execution_id)
+void queue_waits(struct queue *e, const char *execution_id, bool waits)
 {
     struct item *it = queue_find(e, execution_id);
 
-    if (!it)
+    if (!it || it->waits == waits)
         return;
-    look_whether_it_waits(it);
-    if (it->waits)
+    it->waits = waits;
+    queue_count_slot(it);
+    if (waits)
         queue_pump(e);
 }
 
@@ -60,9 +47,11 @@ static bool readopt(struct queue *e, struct queue_runner *r, const struct queue_
         return false;
     if (!it->runner) {
         it->runner = r;
+        it->slotless = false;
         r->used++;
-        look_whether_it_waits(it);
     }
+    it->waits = held->waits;
+    queue_count_slot(it);
     it->deadline = loop_now_ms(e->loop) + e->config.lease_ms;
     it->warned = false;
     it->spoken_to = true; /* not known: looked up when it is welcomed */
@@ -121,7 +110,7 @@ void queue_detach(struct queue_runner *r)
     for (struct item *it = e->items; it; it = it->next)
         if (it->runner == r) {
             it->runner = NULL;
-            it->waits = false;
+            it->slotless = false;
             if (it->deadline > until)
                 it->deadline = until;
         }
@@ -166,6 +155,7 @@ void queue_heartbeat(struct queue *e, const char *runner_id, const struct queue_
         }
         it->deadline = until;
         it->warned = false;
+        queue_waits(e, it->id, held[i].waits);
         if (it->cancel_by)
             on_cancel(it->id, arg);
         queue_tell_said(it);
@@ -262,11 +252,13 @@ void queue_claimed(struct queue *e, const char *execution_id, uint64_t epoch)
     it->state = ITEM_CLAIMED;
     it->warned = false;
     it->epoch = epoch;
-    look_whether_it_waits(it);
+    queue_count_slot(it);
     it->deadline = loop_now_ms(e->loop) + (it->runner ? e->config.lease_ms : e->config.reattach_ms);
     if (it->cancel_by && it->runner)
         it->runner->ops.cancel(it->id, it->cancel_reason, it->runner->arg);
     queue_arm(e);
+    if (it->slotless)
+        queue_pump(e);
 }
 
 void queue_unclaimed(struct queue *e, const char *execution_id)

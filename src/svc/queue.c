@@ -40,10 +40,23 @@ static struct item *add_item(struct queue *e, const char *id, const char *sessio
 
 void queue_release_slot(struct item *it)
 {
-    if (it->runner && !it->waits)
+    if (it->runner && it->slotless)
+        it->runner->waiting--;
+    else if (it->runner)
         it->runner->used--;
     it->runner = NULL;
-    it->waits = false;
+    it->slotless = false;
+}
+
+void queue_count_slot(struct item *it)
+{
+    bool slotless = it->waits && it->runner && it->state == ITEM_CLAIMED;
+
+    if (slotless == it->slotless || !it->runner)
+        return;
+    it->slotless = slotless;
+    it->runner->used += slotless ? -1u : 1u;
+    it->runner->waiting += slotless ? 1u : -1u;
 }
 
 /* it goes: the next of its session, in the order they were submitted, is the first now. */
@@ -196,7 +209,8 @@ static struct queue_runner *free_runner(struct queue *e, const struct item *it)
     struct queue_runner *best = NULL;
 
     for (struct queue_runner *r = e->runners; r; r = r->next)
-        if (reaches(r, it) && queue_has_folder(r, it) && r->used < r->slots && !r->silent &&
+        if (reaches(r, it) && queue_has_folder(r, it) && r->used < r->slots &&
+            r->waiting < QUEUE_WAITING_MAX && !r->silent &&
             (!best || r->slots - r->used > best->slots - best->used))
             best = r;
     return best;
@@ -396,6 +410,7 @@ static void load(const struct journal_open *x, void *arg)
 
     it->epoch = x->epoch;
     it->lost = x->lost;
+    it->waits = approvals_wait(store_read_db(e->store), x->id); /* until its runner says so */
     if (x->cancel_by) {
         it->cancel_by = mem_str(x->cancel_by);
         it->cancel_reason = mem_str(x->cancel_reason);

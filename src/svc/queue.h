@@ -84,9 +84,12 @@ struct queue_reach {
 typedef void queue_need_fn(const char *session_id, const char *folder, void *arg);
 void queue_on_need(struct queue *e, queue_need_fn *fn, void *arg);
 
+#define QUEUE_WAITING_MAX 1024 /* runs of one runner that wait for a person, besides its slots */
+
 struct queue_held {
     const char *execution_id;
     uint64_t epoch;
+    bool waits; /* see queue_waits */
 };
 
 struct queue_runner_ops {
@@ -104,9 +107,9 @@ struct queue_runner *queue_attach(struct queue *e, const char *runner_id, unsign
                                   size_t held_count, const struct queue_runner_ops *ops, void *arg,
                                   void (*on_lost)(const char *execution_id, void *arg));
 void queue_open(struct queue_runner *r, unsigned slots);
-/* It may have begun to wait for a person, or have ended that: nothing but its runner's memory is
- * used meanwhile, so its slot is another's. More than all slots may be busy when that ends. */
-void queue_waits(struct queue *e, const char *execution_id);
+/* Its runner says whether it waits for a person, and nothing of it runs: only memory is used
+ * meanwhile, so its slot is another's. More than all slots may be busy when that ends. */
+void queue_waits(struct queue *e, const char *execution_id, bool waits);
 /* The stream closed. */
 void queue_detach(struct queue_runner *r);
 

@@ -491,6 +491,7 @@ static void tell_waits(struct run *r)
     if (waits == r->waits)
         return;
     r->waits = waits;
+    server_run_waits(r->server, waits);
     if (r->env.on_waits)
         r->env.on_waits(r->id, waits, r->env.arg);
 }

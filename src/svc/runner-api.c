@@ -24,6 +24,7 @@ struct attached {
     unsigned slots;
     int64_t rss_bytes, since_ms;
     bool remote;
+    bool asks;                /* it holds back what needs approval */
     Runner__Welcome *welcome; /* owned; only while attaching: collects what is lost */
 };
 
@@ -75,7 +76,7 @@ static struct queue_held *held_of(Runner__Held **held, size_t count)
     struct queue_held *h = mem_array(count, sizeof *h);
 
     for (size_t i = 0; i < count; i++)
-        h[i] = (struct queue_held){held[i]->execution_id, held[i]->epoch};
+        h[i] = (struct queue_held){held[i]->execution_id, held[i]->epoch, held[i]->waits};
     return h;
 }
 
@@ -282,6 +283,7 @@ static void attach(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
     t->version = text_of(req->version);
     t->session = text_of(req->session);
     t->slots = req->slots;
+    t->asks = req->approvals;
     t->rss_bytes = req->rss_bytes;
     t->since_ms = clock_wall_ms();
     rpc_call_on_closed(call, on_stream_closed, t);
@@ -356,6 +358,24 @@ static void fail_unfit(struct claiming *c, const struct err *why)
                    on_unfit_closed, c);
 }
 
+static bool asks(const struct runner_api *a, const char *runner)
+{
+    for (const struct attached *t = a->attached; t; t = t->next)
+        if (str_eq(t->id, runner))
+            return t->asks;
+    return false;
+}
+
+/* The run fails, in the journal too. */
+static void refuse_claim(struct claiming *c, const struct err *why)
+{
+    if (c->call) {
+        rpc_call_on_closed(c->call, NULL, NULL);
+        rpc_call_fail(c->call, why);
+    }
+    fail_unfit(c, why);
+}
+
 static void answer_claim(struct claiming *c)
 {
     struct runner_api *a = c->api;
@@ -363,11 +383,17 @@ static void answer_claim(struct claiming *c)
     struct err err;
 
     if (runner_claim_make(store_read_db(a->store), a->journal, a->config, c->id, &r, &err)) {
-        if (c->call) {
-            rpc_call_on_closed(c->call, NULL, NULL);
-            rpc_call_fail(c->call, &err);
-        }
-        fail_unfit(c, &err);
+        refuse_claim(c, &err);
+        return;
+    }
+    if (r->n_require_approval && !asks(a, c->runner)) {
+        err_set(
+            &err, ERR_DENIED,
+            "some of its tools wait for a person's approval, and runner %.80s is of a version that "
+            "does not ask for it: bring it to version " STIGMER_VERSION,
+            c->runner);
+        runner__claim_response__free_unpacked(r, NULL);
+        refuse_claim(c, &err);
         return;
     }
     queue_claimed(a->engine, c->id, r->epoch);
@@ -429,7 +455,7 @@ struct appending {
     struct rpc_call *call;  /* borrowed; NULL once closed */
     char *id;               /* owned */
     bool step;              /* a turn or a tool was finished */
-    bool asks;              /* a person is waited for, or not any more */
+    bool waits;             /* for a person, from then on */
     bool ends;
 };
 
@@ -445,8 +471,8 @@ static void append_written(const struct err *err, uint64_t last_seq, void *arg)
 
     if (!err)
         queue_progress(p->api->engine, p->id, p->step, p->ends);
-    if (!err && p->asks)
-        queue_waits(p->api->engine, p->id);
+    if (!err)
+        queue_waits(p->api->engine, p->id, p->waits);
     if (p->call) {
         rpc_call_on_closed(p->call, NULL, NULL);
         r.last_seq = last_seq;
@@ -494,13 +520,12 @@ static void append(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
     p->api = a;
     p->call = call;
     p->id = mem_str(req->execution_id);
+    p->waits = req->waits;
     for (size_t i = 0; i < req->n_events; i++) {
         const Exec__Event *e = req->events[i];
         p->ends = p->ends || rules_is_terminal(e);
         p->step = p->step || e->kind_case == EXEC__EVENT__KIND_TURN_FINISHED ||
                   e->kind_case == EXEC__EVENT__KIND_TOOL_FINISHED;
-        p->asks = p->asks || e->kind_case == EXEC__EVENT__KIND_APPROVAL_REQUESTED ||
-                  e->kind_case == EXEC__EVENT__KIND_APPROVAL_DECIDED;
     }
     rpc_call_on_closed(call, append_closed, p);
     journal_append(a->journal, req->execution_id, req->epoch, req->events, req->n_events,

@@ -50,6 +50,8 @@ static const char *const migrations[] = {
     "  seq INTEGER NOT NULL,"
     "  call_id TEXT NOT NULL,"
     "  tool TEXT NOT NULL,"
+    "  args TEXT NOT NULL,"
+    "  args_bytes INTEGER NOT NULL,"
     "  asked_ms INTEGER NOT NULL,"
     "  state INTEGER NOT NULL DEFAULT 0,"
     "  decider TEXT NOT NULL DEFAULT '',"

@@ -9,9 +9,11 @@ import select
 import subprocess
 import sys
 
+import grpc
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+import protos  # noqa: E402
 from runs import STIGMER, Stack, check_journal, until  # noqa: E402
 from scripted_model import ScriptedModel, call  # noqa: E402
 from temporals import Temporal  # noqa: E402
@@ -184,9 +186,12 @@ def test_a_run_that_waits_leaves_its_slot_to_others(engine, model):
         until(lambda: s.cli("server", "status", check=False).returncode == 0)
         third = s.begin("go")
         (c,) = asked(s, third)
-        for x in (c, a, b):
+        s.kill_runner()  # each is taken by the next one, and leaves the slot to the one after it
+        fourth = s.begin("go")
+        (d,) = asked(s, fourth)
+        for x in (d, c, a, b):
             s.cli("approve", x["id"])
-        for run in (first, second, third):
+        for run in (first, second, third, fourth):
             ends(s, run)
             assert s.lines(run) == ["a"]
 
@@ -218,6 +223,32 @@ def test_the_agent_asks_for_what_it_holds_back_itself(model):
         assert s.lines(run) == ["a"]
         free = s.begin("go")  # of the agent that holds nothing back
         ends(s, free)
+
+
+def test_a_runner_that_does_not_ask_gets_no_such_run(model):
+    """One of an older version would run everything."""
+    runner = protos.module("stigmer.runner.v1.runner")
+    with Stack(model.url, **{**POLICY, "runner": {"kind": "none"}}) as s:
+        env = dict(line.split("=", 1) for line in s.cli("internal", "runner-env").stdout.splitlines() if "=" in line)
+        with open(f"{env['STIGMER_RUNNER_KEYS']}/runner.token") as f:
+            token = [("authorization", f"Bearer {f.read().strip()}")]
+        with grpc.insecure_channel(f"unix:{env['STIGMER_RUNNER_API']}/runner.sock") as channel:
+            def method(kind, name, answer):
+                return getattr(channel, kind)(f"/stigmer.runner.v1.RunnerService/{name}",
+                                              request_serializer=lambda m: m.SerializeToString(),
+                                              response_deserializer=answer.FromString)
+            stream = method("unary_stream", "attach", runner.AttachResponse)(
+                runner.AttachRequest(runner_id="old", slots=1), metadata=token)
+            assert next(stream).WhichOneof("command") == "welcome"
+            run = s.begin("go")
+            assert next(stream).assign.execution_id == run
+            with pytest.raises(grpc.RpcError) as refused:
+                method("unary_unary", "claim", runner.ClaimResponse)(
+                    runner.ClaimRequest(runner_id="old", execution_id=run), metadata=token)
+            assert "does not ask for it" in refused.value.details()
+            log = ends(s, run, "failed")
+            assert "wait for a person's approval, and runner old is of a version" in log[-1]["error"]["message"]
+            stream.cancel()
 
 
 def test_a_run_that_nobody_can_be_asked_for_leaves_with_6_and_goes_on(embedded):
@@ -321,6 +352,21 @@ def test_an_answer_that_the_server_s_death_took_along_is_asked_for_again(embedde
     assert kinds(log, "approval_decided") == ["approval_decided"]
 
 
+def test_arguments_cannot_hide_what_they_are(embedded, model):
+    """By pushing it out of sight, or by characters that turn the text around."""
+    hidden = json.dumps({"command": "echo a >> ledger # \u202e" + " " * 500 + "end"}, ensure_ascii=False)
+    model.turns = [("I act.", [{"id": "a", "name": "execute", "arguments": hidden[:-1] + "\n" * 1500 + "}"}]), ("All done.", [])]
+    try:
+        t = Terminal(embedded, "run", "worker-test", "-m", "go")
+        shown = t.read_until(ALLOW).splitlines()
+        assert re.search(r'asks to run execute: .*"echo a >> ledger # \\u202e +…end" +… … \(\d+ bytes more\)$', shown[-2])
+        t.type("n\n")
+        t.read_until("All done.")
+        assert t.end() == 0
+    finally:
+        model.turns = turns
+
+
 def test_an_answer_from_elsewhere_withdraws_the_question(embedded):
     t = Terminal(embedded, "run", "worker-test", "-m", "two")
     t.read_until(ALLOW)
@@ -391,6 +437,14 @@ def test_a_reset_that_signals_again_decides_nothing_new(model):
         t.workflow("signal", run, "--name", "approve", "--input", json.dumps(a["id"]))
         asked(s, run, 1)
         t.workflow("reset", run, "--type", "FirstWorkflowTask", "--reason", "a try")
+
+        def heard_again():
+            """The signal stands in the new history, and a task after it is done."""
+            history = json.loads(t.workflow("show", run, "-o", "json").stdout)["events"]
+            kinds_ = [e["eventType"] for e in history]
+            return "EVENT_TYPE_WORKFLOW_TASK_FAILED" in kinds_ and "EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED" in kinds_ and \
+                "EVENT_TYPE_WORKFLOW_TASK_COMPLETED" in kinds_[kinds_.index("EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED"):]
+        until(heard_again)
         s.cli("deny", b["id"])
         log = ends(s, run)
         assert s.lines(run) == ["a"] and kinds(log, "approval_decided") == ["approval_decided"] * 2

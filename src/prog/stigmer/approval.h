@@ -18,7 +18,8 @@ MUST_CHECK enum err_code approval_parse(const char *word, char ret_run[APPROVAL_
                                         uint64_t *ret_seq, struct err *err);
 void approval_name(const char *execution_id, uint64_t seq, char ret[APPROVAL_NAME]);
 
-/* A call's arguments, whole up to max bytes and safe for a terminal: what a person decides on. */
+/* A call's arguments, whole up to max bytes: what a person decides on. On one line, and with
+ * nothing in it that hides or turns around what follows. */
 void approval_show_args(struct buf *b, const char *args_json, size_t max);
 
 #endif

@@ -18,6 +18,7 @@
 
 #define SETTLE_MS 200 /* for the decision behind a question, in a replay */
 #define ARGS_MAX 2000
+#define TOOL_MAX 200
 #define ANSWER_MAX 4096
 #define CALL_MS 30000
 
@@ -92,12 +93,6 @@ void questions_free(struct questions *q)
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-static bool may_pass(enum err_code code)
-{
-    return code == ERR_UNAVAILABLE || code == ERR_NOT_RUNNING || code == ERR_TIMEOUT ||
-           code == ERR_CANCELLED;
-}
-
 static void on_decided(const struct err *err, void *arg)
 {
     struct questions *q = arg;
@@ -108,7 +103,7 @@ static void on_decided(const struct err *err, void *arg)
         q->o.before(q->o.arg);
         cli_warn(q->cli, "not decided: %s", err->msg);
         if (x)
-            x->done = !may_pass(err->code); /* else it is asked again */
+            x->done = err->code == ERR_STATE || err->code == ERR_NOT_FOUND; /* else again */
     }
     loop_timer_in(q->settle, SETTLE_MS); /* the next one, after what follows from this */
 }
@@ -142,17 +137,20 @@ static void tell_how(const struct questions *q, const struct question *x)
 }
 
 /* y, yes; n, no; or why not. Nothing decides nothing. */
-static void take_answer(struct questions *q, char *line)
+static void take_answer(struct questions *q, char *line, size_t size)
 {
     struct question *x = q->asked;
     size_t len;
 
+    if (strlen(line) != size || str_utf8_check(line, size) != size) {
+        prompt(q, x); /* what cannot be read is no yes */
+        return;
+    }
     line += strspn(line, " \t");
     len = strcspn(line, "\r\n");
     while (len && strchr(" \t", line[len - 1]))
         len--;
     line[len] = '\0';
-    str_cut_bad(line);
     if (!*line) {
         prompt(q, x);
         return;
@@ -176,7 +174,7 @@ static void on_typed(int events, void *arg)
         return;
     if (n > 0 && q->asked) {
         line[n] = '\0';
-        take_answer(q, line);
+        take_answer(q, line, (size_t)n);
         if (!q->asked)
             loop_io_free(TAKE(q->io));
         return;
@@ -196,7 +194,9 @@ static void prompt(struct questions *q, struct question *x)
     q->o.before(q->o.arg);
     if (!q->io)
         (void)tcflush(q->terminal, TCIFLUSH); /* what was typed was no answer to this */
-    buf_printf(&b, "stigmer: the agent asks to run %s: ", x->tool);
+    buf_puts(&b, "stigmer: the agent asks to run ");
+    approval_show_args(&b, x->tool, TOOL_MAX);
+    buf_puts(&b, ": ");
     approval_show_args(&b, x->args, ARGS_MAX);
     buf_puts(&b, "\nallow it? [y]es, [n]o, or why not: ");
     fputs(buf_text(&b), stderr);

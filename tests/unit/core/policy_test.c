@@ -41,7 +41,8 @@ static void a_hostile_pattern_costs_no_time(void **state)
 static void a_pattern_that_fits_no_tool_is_refused_with_their_names(void **state)
 {
     static const char *const good[] = {"execute", "write_*", "*", "github__*", "*__create_issue"};
-    static const char *const bad[] = {"", "exceute", "Execute", "exe cute", "execute\n", "write*x"};
+    static const char *const bad[] = {"",          "exceute", "Execute",    "exe cute",
+                                      "execute\n", "write*x", "write_todos"};
     struct err err;
 
     (void)state;

@@ -77,7 +77,7 @@ static void assert_open(struct world *w, const char *expected)
     assert_string_equal(of_all, expected);
 }
 
-static void append_decided(struct world *w, uint64_t seq, const char *id, bool approved)
+static enum err_code try_decided(struct world *w, uint64_t seq, const char *id, bool approved)
 {
     Exec__ApprovalDecided d = EXEC__APPROVAL_DECIDED__INIT;
     Exec__Event e = EXEC__EVENT__INIT;
@@ -88,7 +88,12 @@ static void append_decided(struct world *w, uint64_t seq, const char *id, bool a
     e.approval_decided = &d;
     d.call_id = (char *)(uintptr_t)id;
     d.approved = approved;
-    assert_int_equal(append(w, 1, (Exec__Event *[]){&e}, 1), ERR_OK);
+    return append(w, 1, (Exec__Event *[]){&e}, 1);
+}
+
+static void append_decided(struct world *w, uint64_t seq, const char *id, bool approved)
+{
+    assert_int_equal(try_decided(w, seq, id, approved), ERR_OK);
 }
 
 static void a_decision_is_open_until_the_journal_has_it(void **state)
@@ -138,6 +143,20 @@ static void without_a_number_it_is_the_one_that_waits(void **state)
     assert_int_equal(any.ret.seq, 6);
     assert_open(w, "a- b-");
     assert_int_equal(decide(w, &any), ERR_STATE); /* none does */
+}
+
+static void a_journal_tells_of_no_decision_that_nobody_made(void **state)
+{
+    struct world *w = *state;
+    struct deciding no = {.c = {.seq = 5}};
+
+    ask_two(w);
+    assert_int_equal(try_decided(w, 7, "a", true), ERR_INVALID);
+    assert_int_equal(decide(w, &no), ERR_OK);
+    assert_int_equal(try_decided(w, 7, "a", true), ERR_INVALID);
+    assert_int_equal(try_decided(w, 7, "b", false), ERR_INVALID);
+    assert_int_equal(try_decided(w, 7, "a", false), ERR_OK);
+    assert_open(w, "b?");
 }
 
 static void what_was_never_asked_is_not_found(void **state)
@@ -203,6 +222,7 @@ int main(void)
         IN_A_WORLD(a_decision_is_open_until_the_journal_has_it),
         IN_A_WORLD(the_same_decision_again_is_a_success_and_another_one_is_not),
         IN_A_WORLD(without_a_number_it_is_the_one_that_waits),
+        IN_A_WORLD(a_journal_tells_of_no_decision_that_nobody_made),
         IN_A_WORLD(what_was_never_asked_is_not_found),
         IN_A_WORLD(with_the_end_of_a_run_its_questions_go),
         IN_A_WORLD(a_run_that_is_deleted_takes_its_questions_along),

@@ -192,6 +192,7 @@ static void a_run_that_waits_for_a_person_is_not_given_up_for_its_runners(void *
         wait_until(b, &b->a.got_count, 1);
         epoch = claim(b, &b->a, "r1");
         seq = seq ? seq : ask(b, "r1", epoch);
+        queue_waits(b->e, "r1", true);
         detach(&b->a);
     }
     b->a.got_count = 0;
@@ -210,19 +211,60 @@ static void a_run_that_waits_for_a_person_leaves_its_slot_to_others(void **state
     settle(b);
     assert_int_equal(b->a.got_count, 1);
     (void)ask(b, "r1", 1);
-    queue_waits(b->e, "r1");
+    queue_waits(b->e, "r1", true);
     wait_until(b, &b->a.got_count, 2);
     assert_string_equal(b->a.got[1], "r2");
     assert_int_equal(queue_used(b->a.handle, &silent), 1);
+    queue_waits(b->e, "r1", false); /* both work now */
+    assert_int_equal(queue_used(b->a.handle, &silent), 2);
+}
+
+static void a_run_that_waits_leaves_the_slot_of_its_next_runner_too(void **state)
+{
+    struct bench *b = *state;
+    bool silent;
+
+    let_a_run_r1(b);
+    (void)ask(b, "r1", 1);
+    queue_waits(b->e, "r1", true);
     detach(&b->a);
-    attach(b, &b->b, "B", 1); /* both come to it, the second when the first waits */
+    attach(b, &b->b, "B", 1);
     wait_until(b, &b->b.got_count, 1);
-    for (unsigned i = 0; i < 2; i++)
-        if (str_eq(b->b.got[i], "r1"))
-            (void)claim(b, &b->b, "r1");
-    if (str_eq(b->b.got[0], "r1"))
-        wait_until(b, &b->b.got_count, 2);
+    assert_string_equal(b->b.got[0], "r1");
+    submit(b, "r2", "s2");
+    settle(b);
+    assert_int_equal(b->b.got_count, 1);
+    (void)claim(b, &b->b, "r1"); /* its runner has said nothing yet */
+    wait_until(b, &b->b.got_count, 2);
+    assert_string_equal(b->b.got[1], "r2");
     assert_int_equal(queue_used(b->b.handle, &silent), 1);
+}
+
+/* One that waits while another call of it runs: that one may be what its runners die of. */
+static void a_run_that_works_beside_its_question_is_given_up_for_its_runners(void **state)
+{
+    struct bench *b = *state;
+    struct loop_timer *t = loop_timer_new(b->w.loop, quit, b->w.loop);
+    uint64_t seq = 0;
+
+    submit(b, "r1", "s1");
+    for (unsigned i = 0; i < LOST_MAX; i++) {
+        uint64_t epoch;
+
+        b->a.got_count = 0;
+        attach(b, &b->a, "A", 1);
+        wait_until(b, &b->a.got_count, 1);
+        epoch = claim(b, &b->a, "r1");
+        seq = seq ? seq : ask(b, "r1", epoch);
+        queue_waits(b->e, "r1", false);
+        detach(&b->a);
+    }
+    while (state_of(b, "r1") != JOURNAL_ENDED) {
+        loop_timer_in(t, REATTACH_MS);
+        loop_run(b->w.loop);
+    }
+    loop_timer_free(t);
+    assert_int_equal(last_of(b, "r1").kind, EXEC__EVENT__KIND_FAILED);
 }
 
 static void a_runner_that_stops_is_not_held_against_the_run(void **state)
@@ -255,6 +297,8 @@ int main(void)
         TEST(a_decision_is_told_until_the_journal_has_it),
         TEST(a_run_that_waits_for_a_person_is_not_given_up_for_its_runners),
         TEST(a_run_that_waits_for_a_person_leaves_its_slot_to_others),
+        TEST(a_run_that_waits_leaves_the_slot_of_its_next_runner_too),
+        TEST(a_run_that_works_beside_its_question_is_given_up_for_its_runners),
         TEST(a_runner_that_stops_is_not_held_against_the_run),
     };
 

@@ -49,6 +49,8 @@ struct fake {
 
     unsigned refuse_appends; /* that many are answered with UNAVAILABLE after they were kept */
     Exec__Event__KindCase conflict_at, cancel_at, hang_up_at, drain_at, launcher_leaves_at;
+    size_t known_at_text; /* events that were there when the last live text came */
+    bool leave_at_text;
     bool joined; /* a turn's start came in one append with its end */
     bool drained, timed_out;
 };
@@ -117,17 +119,12 @@ static void keep(struct fake *f, Exec__Event *e)
     f->journal[f->count++] = copy(e);
 }
 
-static void claim(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+static void keep_claim(struct fake *f)
 {
-    struct fake *f = arg;
-    Runner__ClaimResponse r = RUNNER__CLAIM_RESPONSE__INIT;
-    Runner__Model model = RUNNER__MODEL__INIT;
     Exec__Event first = EXEC__EVENT__INIT, second = EXEC__EVENT__INIT;
     Exec__Submitted s = EXEC__SUBMITTED__INIT;
     Exec__Claimed c = EXEC__CLAIMED__INIT;
 
-    (void)msg;
-    f->claims++;
     s.message = (char *)(uintptr_t) "do it";
     first.seq = 1;
     first.kind_case = EXEC__EVENT__KIND_SUBMITTED;
@@ -137,6 +134,17 @@ static void claim(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
     second.claimed = &c;
     keep(f, &first);
     keep(f, &second);
+}
+
+static void claim(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
+{
+    struct fake *f = arg;
+    Runner__ClaimResponse r = RUNNER__CLAIM_RESPONSE__INIT;
+    Runner__Model model = RUNNER__MODEL__INIT;
+
+    (void)msg;
+    f->claims++;
+    keep_claim(f);
     model.provider = (char *)(uintptr_t) "replay";
     r.epoch = 1;
     r.execution_id = (char *)(uintptr_t) "aex-1";
@@ -237,6 +245,10 @@ static void publish(struct rpc_call *call, const ProtobufCMessage *msg, void *ar
     struct fake *f = arg;
 
     buf_puts(&f->text, m->text);
+    if (*m->text)
+        f->known_at_text = f->count;
+    if (*m->text && f->leave_at_text)
+        finish(f);
     f->recordings += m->recording.len > 0;
     rpc_call_reply(call, &r.base);
 }
@@ -611,6 +623,64 @@ static void why_a_host_could_not_start_is_told_though_it_reads_nothing(void **st
     close_fake(&f);
 }
 
+static void on_nothing(uint64_t seq, void *arg)
+{
+    (void)seq;
+    (void)arg;
+}
+
+static void on_never(const char *why, void *arg)
+{
+    (void)arg;
+    fail_msg("lost: %s", why);
+}
+
+/* A client of the runner service alone, with a run whose turn starts; the run. */
+static struct server_run *begin_turn(struct fake *f, struct server **ret, const Exec__Event *start)
+{
+    static const struct server_run_events none = {.on_acked = on_nothing, .on_lost = on_never};
+    const struct server_options o = {.address = f->address,
+                                     .token = "secret-token",
+                                     .runner_id = "run-2",
+                                     .version = "1",
+                                     .slots = 1};
+    struct server_run *r;
+
+    keep_claim(f);
+    assert_int_equal(server_new(f->loop, &o, &(struct server_events){0}, ret, NULL), ERR_OK);
+    r = server_run_open(*ret, "aex-1", 1, &none);
+    server_run_append(r, start);
+    return r;
+}
+
+/* Whoever follows it clears what it shows when a turn starts. */
+static void live_text_does_not_overtake_the_start_of_its_turn(void **state)
+{
+    Exec__Event start = EXEC__EVENT__INIT;
+    Exec__TurnStarted turn = EXEC__TURN_STARTED__INIT;
+    struct server_run *r;
+    struct server *s;
+    struct fake f;
+
+    (void)state;
+    open_fake(&f, texts, calls);
+    turn.turn = turn.attempt = 1;
+    start.seq = 3;
+    start.kind_case = EXEC__EVENT__KIND_TURN_STARTED;
+    start.turn_started = &turn;
+    f.leave_at_text = true;
+    r = begin_turn(&f, &s, &start);
+    server_run_text(r, 1, 1, "Hel", 3); /* the start lingers still */
+    server_run_text(r, 1, 1, "lo", 2);
+    loop_run(f.loop);
+    assert_false(f.timed_out);
+    assert_string_equal(buf_text(&f.text), "Hello");
+    assert_int_equal(f.known_at_text, 3);
+    server_run_close(r);
+    server_free(s);
+    close_fake(&f);
+}
+
 static void recordings_arrive_before_the_end(void **state)
 {
     struct fake f;
@@ -636,6 +706,7 @@ int main(void)
         cmocka_unit_test(a_worker_whose_launcher_dies_leaves_its_calls_to_the_next),
         cmocka_unit_test(a_call_that_finds_no_launcher_is_left_to_the_next),
         cmocka_unit_test(why_a_host_could_not_start_is_told_though_it_reads_nothing),
+        cmocka_unit_test(live_text_does_not_overtake_the_start_of_its_turn),
         cmocka_unit_test(recordings_arrive_before_the_end),
     };
 
