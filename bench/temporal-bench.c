@@ -1,8 +1,9 @@
 /* temporal-bench.c — the bare round trips of one execution: one workflow, one activity, on a real
  * Temporal server, by our client and with nothing behind it: no journal, no runner, no model.
- *   temporal-bench HOST:PORT NAMESPACE [ROUNDS]
- * One after another. Prints, in µs, p50 and p99 of start → the activity is handed out, and of
- * start → the workflow has closed. What Stigmer needs beyond the first is Stigmer's own. */
+ *   temporal-bench HOST:PORT NAMESPACE [ROUNDS [PAUSE_MS]]
+ * One after another, PAUSE_MS apart. Prints, in µs, p50 and p99 of start → the activity is handed
+ * out, and of start → the workflow has closed. What Stigmer needs beyond the first is Stigmer's
+ * own. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ struct bench {
     struct loop *loop;
     struct temporal *temporal;
     struct loop_timer *next;
-    int64_t rounds, done, from_ns, *handed_ns, *closed_ns;
+    int64_t rounds, pause_ms, done, from_ns, *handed_ns, *closed_ns;
     bool failed;
 };
 
@@ -57,7 +58,7 @@ static void on_closed(const ProtobufCMessage *answer, const struct err *err, voi
     }
     b->closed_ns[b->done++] = now_ns() - b->from_ns;
     if (b->done < b->rounds)
-        loop_timer_in(b->next, 0);
+        loop_timer_in(b->next, b->pause_ms);
     else
         loop_quit(b->loop);
 }
@@ -169,12 +170,13 @@ static void print(const char *what, int64_t *ns, int64_t count)
 
 int main(int argc, char **argv)
 {
-    struct bench b = {.rounds = argc > 3 ? atoll(argv[3]) : 100};
+    struct bench b = {.rounds = argc > 3 ? atoll(argv[3]) : 100,
+                      .pause_ms = argc > 4 ? atoll(argv[4]) : 0};
     struct err err;
     char identity[] = "temporal-bench";
 
     if (argc < 3 || b.rounds < 1) {
-        fprintf(stderr, "usage: temporal-bench HOST:PORT NAMESPACE [ROUNDS]\n");
+        fprintf(stderr, "usage: temporal-bench HOST:PORT NAMESPACE [ROUNDS [PAUSE_MS]]\n");
         return 2;
     }
     b.handed_ns = mem_array((size_t)b.rounds, sizeof *b.handed_ns);

@@ -173,9 +173,9 @@ def record():
         return path
 
 
-def bare(programs, temporal, rounds):
-    """Medians in ms: the activity handed out, the workflow closed."""
-    out = subprocess.run([f"{programs}/temporal-bench", temporal.address, BARE, str(rounds)], check=True,
+def bare(programs, temporal, rounds, pause_ms):
+    """Medians in ms: the activity handed out, the workflow closed. pause_ms: between two rounds."""
+    out = subprocess.run([f"{programs}/temporal-bench", temporal.address, BARE, str(rounds), f"{pause_ms:.0f}"], check=True,
                          stdout=subprocess.PIPE, text=True)
     return {line.split()[0]: int(line.split()[1]) / 1000 for line in out.stdout.splitlines()}
 
@@ -215,17 +215,20 @@ def run_once(home, programs):
 
 async def added(programs, temporal, cassette):
     """Journal, claim, turn, appends: what a no-op client does not do. Each begins when the one before
-    is over in Temporal, too, as the no-op client's do."""
-    took, trips, alone = [], [], []
+    is over in Temporal, too, as the no-op client's do, and after the same pause: a Temporal that was
+    idle for the moment in which our client's process starts is slower to wake."""
+    took, pauses, trips, alone = [], [], [], []
     client = await Client.connect(temporal.address, namespace=OURS)
     quick = {"llm.provider": "replay", "llm.base_url": cassette}
     with Stack(temporal, OURS, **quick) as home, Stack(None, None, **quick) as embedded:
         for _ in range(BATCHES):
             for _ in range(10):
+                began = time.monotonic()
                 ms_, run = run_once(home, programs)
                 took.append(ms_)
+                pauses.append((time.monotonic() - began) * 1000 - ms_)
                 await client.get_workflow_handle(f"stigmer/agent-execution/invoke/{run}").result()
-            trips.append(bare(programs, temporal, 10))
+            trips.append(bare(programs, temporal, 10, statistics.median(pauses)))
             alone += [run_once(embedded, programs)[0] for _ in range(10)]
     handed, closed = (statistics.median(t[k] for t in trips) for k in ("handed", "closed"))
     row("server and runner beyond the bare round trips (start → activity handed out)",
