@@ -283,7 +283,6 @@ static void attach_now(void *arg)
     m.session = s->session;
     m.host = s->host;
     m.host_paths = s->host_paths;
-    m.approvals = true;
     m.held = held;
     m.layers = active;
     m.missing = missing_list;
@@ -434,6 +433,7 @@ struct server_claim *server_claim(struct server *s, const char *execution_id, se
     c->arg = arg;
     m.runner_id = s->runner_id;
     m.execution_id = (char *)(uintptr_t)execution_id;
+    m.approvals = true;
     c->call = rpc_client_call(
         s->rpc, &(struct rpc_call_spec){.path = PATH "claim",
                                         .request = &m.base,

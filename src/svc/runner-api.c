@@ -24,7 +24,6 @@ struct attached {
     unsigned slots;
     int64_t rss_bytes, since_ms;
     bool remote;
-    bool asks;                /* it holds back what needs approval */
     Runner__Welcome *welcome; /* owned; only while attaching: collects what is lost */
 };
 
@@ -283,7 +282,6 @@ static void attach(struct rpc_call *call, const ProtobufCMessage *msg, void *arg
     t->version = text_of(req->version);
     t->session = text_of(req->session);
     t->slots = req->slots;
-    t->asks = req->approvals;
     t->rss_bytes = req->rss_bytes;
     t->since_ms = clock_wall_ms();
     rpc_call_on_closed(call, on_stream_closed, t);
@@ -304,6 +302,7 @@ struct claiming {
     struct rpc_call *call;  /* borrowed; NULL once closed */
     char *id, *runner;      /* owned */
     Exec__Event *claimed;   /* owned; NULL until written */
+    bool asks;              /* the runner holds back what needs approval */
 };
 
 static void claiming_free(struct claiming *c)
@@ -358,14 +357,6 @@ static void fail_unfit(struct claiming *c, const struct err *why)
                    on_unfit_closed, c);
 }
 
-static bool asks(const struct runner_api *a, const char *runner)
-{
-    for (const struct attached *t = a->attached; t; t = t->next)
-        if (str_eq(t->id, runner))
-            return t->asks;
-    return false;
-}
-
 /* The run fails, in the journal too. */
 static void refuse_claim(struct claiming *c, const struct err *why)
 {
@@ -386,7 +377,7 @@ static void answer_claim(struct claiming *c)
         refuse_claim(c, &err);
         return;
     }
-    if (r->n_require_approval && !asks(a, c->runner)) {
+    if (r->n_require_approval && !c->asks) {
         err_set(
             &err, ERR_DENIED,
             "some of its tools wait for a person's approval, and runner %.80s is of a version that "
@@ -443,6 +434,7 @@ static void claim(struct rpc_call *call, const ProtobufCMessage *msg, void *arg)
     c->call = call;
     c->id = mem_str(req->execution_id);
     c->runner = mem_str(req->runner_id);
+    c->asks = req->approvals;
     rpc_call_on_closed(call, claim_closed, c);
     store_submit(a->store, claim_job, claim_written, c);
 }
