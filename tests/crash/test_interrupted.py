@@ -1,6 +1,7 @@
 """Commands that are killed half way, or made at the same time: start and stop, the migration of the store,
 apply, config set, secret set. What was acknowledged is there afterwards, and the same command can be made
 again."""
+import fcntl
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 import leaks  # noqa: E402
-from runs import AGENT, STIGMER, Stack, check_journal, free_port  # noqa: E402
+from runs import AGENT, STIGMER, Stack, check_journal, command_line, descendants, free_port, until  # noqa: E402
 from scripted_model import ScriptedModel, call  # noqa: E402
 
 SEED = int(os.environ.get("STIGMER_CRASH_SEED") or random.SystemRandom().randint(0, 1 << 30))
@@ -145,6 +146,20 @@ def test_a_start_or_a_stop_that_is_killed_can_be_made_again(rng):
             session = json.loads(stack.cli("inspect", run, "-o", "json").stdout)["spec"]["sessionId"]
             effects = pathlib.Path(stack.home, "data/workspace", session, "effects")
             assert not effects.exists() or effects.read_text() == "one\n", (n, effects.read_text())
+
+
+def test_a_stop_waits_for_a_server_that_is_about_to_be_gone():
+    """It has removed its pid file, and holds its home still."""
+    with ScriptedModel(TURNS) as model, Stack(model.url) as stack:
+        stack.cli("server", "stop")
+        lock = os.open(os.path.join(stack.home, "data/lock"), os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        p = subprocess.Popen([STIGMER, "server", "stop"], env=stack.env, stderr=subprocess.PIPE, text=True)
+        until(lambda: any("--cleanup" in command_line(child) for child in descendants(p.pid)))
+        assert p.poll() is None
+        os.close(lock)
+        _, err = p.communicate(timeout=30)
+        assert p.returncode == 0, err
 
 
 def old_store(path):

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -10,6 +11,9 @@
 #include "prog/stigmer-server/engine-ask.h"
 #include "prog/stigmer-server/home-lock.h"
 #include "svc/keys.h"
+
+#define ENDING_MS 5000 /* a server that removed its pid file has this long to be gone */
+#define LOOK_MS 10
 
 /* The id files of sessions' own containers (runner-unit.c). */
 static void remove_session_files(const struct paths *paths)
@@ -46,13 +50,28 @@ static int remove_containers(const struct paths *paths)
     return (int)err_code_exit(err.code);
 }
 
+/* A server that ends lets go of its lock last. One whose pid file stands is not waited for. */
+static bool take_lock(const struct paths *paths, int *ret_fd)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
+
+    for (int waited = 0; !home_lock_take(paths, ret_fd); waited += LOOK_MS) {
+        (void)close(*ret_fd);
+        *ret_fd = -1;
+        if (waited >= ENDING_MS || home_lock_pids_live(paths))
+            return false;
+        (void)nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 int cleanup_main(const struct paths *paths)
 {
     char keys[KEYS_PATH];
     OWN_FD int lock = -1;
     int code;
 
-    if (!home_lock_take(paths, &lock)) {
+    if (!take_lock(paths, &lock)) {
         fprintf(stderr, "stigmer-server: error: '%s' is in use by a running server\n", paths->home);
         return EXIT_CONFLICT;
     }
