@@ -303,6 +303,17 @@ static void fail_workflow(struct task *t)
 
 /* ---- carrying out ---------------------------------------------------------------------------- */
 
+static void conclude(struct task *t);
+
+static bool has_ended(const struct task *t)
+{
+    json_t *status = t->worker->ev.status(t->id, t->worker->ev.arg);
+    bool ended = json_is_true(json_object_get(status, "ended"));
+
+    json_decref(status);
+    return ended;
+}
+
 /* The journal has what the workflow is about to say; or it had ended already, or was deleted. */
 static void on_journaled(const struct err *err, void *arg)
 {
@@ -319,7 +330,9 @@ static void on_journaled(const struct err *err, void *arg)
     }
     /* A runner may find before the cancel does that it was deleted, and fail the activity. */
     deleted = err && err->code == ERR_NOT_FOUND && t->decision.cancel_requested;
-    if (t->decision.step == WORKFLOW_FAIL && !deleted)
+    if (t->decision.step == WORKFLOW_FAIL && err && err->code == ERR_STATE && has_ended(t))
+        conclude(t); /* its activity failed; its run has not, or said so itself */
+    else if (t->decision.step == WORKFLOW_FAIL && !deleted)
         fail_workflow(t);
     else if (t->decision.step != WORKFLOW_CANCEL_ACTIVITY)
         cancel_workflow(t);
@@ -361,15 +374,7 @@ static void conclude(struct task *t)
 /* A journal that ended while it was handed back needs no runner that says so. */
 static bool has_ended_meanwhile(const struct task *t)
 {
-    json_t *status;
-    bool ended;
-
-    if (!t->decision.hand_backs)
-        return false;
-    status = t->worker->ev.status(t->id, t->worker->ev.arg);
-    ended = json_is_true(json_object_get(status, "ended"));
-    json_decref(status);
-    return ended;
+    return t->decision.hand_backs && has_ended(t);
 }
 
 void temporal_worker_go_on(struct task *t)

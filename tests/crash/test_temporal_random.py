@@ -137,7 +137,9 @@ class Case:
         wanted = sorted((run, "WORKFLOW_EXECUTION_STATUS_COMPLETED") for run in self.states())
         end = time.monotonic() + 90
         while (found := statuses()) != wanted:
-            assert time.monotonic() < end, set(wanted) ^ set(found)
+            if time.monotonic() > end:
+                odd = sorted({run for run, _ in set(wanted) ^ set(found)})
+                raise AssertionError((set(wanted) ^ set(found), [self.temporal.workflow("show", r).stdout[-3000:] for r in odd[:5]]))
             time.sleep(0.5)
 
 

@@ -316,6 +316,21 @@ def test_a_worker_may_report_as_the_original_did(loop, temporal, bare):
     loop.run_until_complete(go())
 
 
+def test_an_activity_that_fails_after_its_run_has_ended_changes_nothing(loop, temporal, bare):
+    """What became of it is the journal's to say."""
+    async def go():
+        client = await Client.connect(temporal.address, namespace=WORKERS)
+        async with Runner(bare, "python") as r:
+            async def do(run):
+                await r.append(await r.claim(run), *turn("All is said."))
+                raise ApplicationError("and yet", non_retryable=True)
+            async with serving(client, do):
+                run = await begin(bare, "say it")
+                assert (await (await join(client, run)).result())["phase"] == "EXECUTION_COMPLETED"
+        assert phase_of(bare, run) == "EXECUTION_COMPLETED"
+    loop.run_until_complete(go())
+
+
 def test_a_worker_that_returns_and_has_not_ended_the_run_fails_it(loop, temporal, bare):
     async def go():
         client = await Client.connect(temporal.address, namespace=WORKERS)
