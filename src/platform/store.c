@@ -128,6 +128,16 @@ enum err_code store_error(sqlite3 *db, const char *what, struct err *err)
     return code;
 }
 
+enum err_code store_step_done(sqlite3 *db, sqlite3_stmt *st, const char *what, struct err *err)
+{
+    int rc = sqlite3_step(st);
+    enum err_code code =
+        rc == SQLITE_DONE || rc == SQLITE_ROW ? ERR_OK : store_error(db, what, err);
+
+    sqlite3_reset(st);
+    return code;
+}
+
 /* The connection keeps a list of its own statements: that is the cache. */
 enum err_code store_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret, struct err *err)
 {

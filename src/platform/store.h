@@ -55,4 +55,8 @@ MUST_CHECK enum err_code store_prepare(sqlite3 *db, const char *sql, sqlite3_stm
 /* The SQLite error of db as our error. */
 enum err_code store_error(sqlite3 *db, const char *what, struct err *err);
 
+/* Runs a statement that gives no rows, and resets it. what: for the error. */
+MUST_CHECK enum err_code store_step_done(sqlite3 *db, sqlite3_stmt *st, const char *what,
+                                         struct err *err);
+
 #endif

@@ -20,14 +20,6 @@ enum err_code approvals_check(const struct approvals_choice *c, struct err *err)
     return ERR_OK;
 }
 
-static enum err_code done(sqlite3 *db, sqlite3_stmt *st, const char *what, struct err *err)
-{
-    int rc = sqlite3_step(st);
-
-    sqlite3_reset(st);
-    return rc == SQLITE_DONE ? ERR_OK : store_error(db, what, err);
-}
-
 /* ---- as the journal goes on --------------------------------------------------------------------
  */
 
@@ -54,7 +46,7 @@ static enum err_code put(sqlite3 *db, const char *execution_id, const Exec__Even
     sqlite3_bind_text(st, 5, shown, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st, 6, (sqlite3_int64)strlen(args));
     sqlite3_bind_int64(st, 7, e->at_ms);
-    return done(db, st, "writing a question of policy", err);
+    return store_step_done(db, st, "writing a question of policy", err);
 }
 
 /* A runner tells what was decided here, and nothing else. */
@@ -74,7 +66,7 @@ static enum err_code told(sqlite3 *db, const char *execution_id, const Exec__App
     sqlite3_bind_text(st, 2, d->call_id, -1, SQLITE_STATIC);
     sqlite3_bind_int(st, 3, d->approved ? TOLD_APPROVED : TOLD_DENIED);
     sqlite3_bind_int(st, 4, d->approved ? APPROVED : DENIED);
-    if ((code = done(db, st, "noting a decision", err)))
+    if ((code = store_step_done(db, st, "noting a decision", err)))
         return code;
     return sqlite3_changes(db)
                ? ERR_OK
@@ -103,7 +95,7 @@ enum err_code approvals_tx_delete(sqlite3 *db, const char *execution_id, struct 
     if (code)
         return code;
     sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
-    return done(db, st, "deleting questions of policy", err);
+    return store_step_done(db, st, "deleting questions of policy", err);
 }
 
 /* ---- decisions ----------------------------------------------------------------------------------
@@ -193,7 +185,7 @@ enum err_code approvals_tx_decide(sqlite3 *db, const char *execution_id,
     sqlite3_bind_int(st, 3, c->approve ? APPROVED : DENIED);
     sqlite3_bind_text(st, 4, c->by, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 5, c->reason, -1, SQLITE_STATIC);
-    return done(db, st, "writing a decision", err);
+    return store_step_done(db, st, "writing a decision", err);
 }
 
 bool approvals_wait(sqlite3 *db, const char *execution_id)

@@ -21,14 +21,6 @@ enum err_code inbox_check(const struct inbox_input *in, struct err *err)
     return ERR_OK;
 }
 
-static enum err_code done(sqlite3 *db, sqlite3_stmt *st, const char *what, struct err *err)
-{
-    int rc = sqlite3_step(st);
-
-    sqlite3_reset(st);
-    return rc == SQLITE_DONE ? ERR_OK : store_error(db, what, err);
-}
-
 enum err_code inbox_tx_put(sqlite3 *db, const char *execution_id, const struct inbox_input *in,
                            struct err *err)
 {
@@ -45,7 +37,8 @@ enum err_code inbox_tx_put(sqlite3 *db, const char *execution_id, const struct i
     sqlite3_bind_text(st, 2, in->id, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 3, in->by, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 4, in->text, -1, SQLITE_STATIC);
-    if ((code = done(db, st, "writing what was said", err)) || sqlite3_changes(db) == 0 ||
+    if ((code = store_step_done(db, st, "writing what was said", err)) ||
+        sqlite3_changes(db) == 0 ||
         (code = inbox_unread(db, execution_id, NULL, NULL, &count, err)))
         return code;
     return count <= UNREAD_MAX
@@ -67,7 +60,7 @@ enum err_code inbox_tx_read(sqlite3 *db, const char *execution_id, const char *i
     sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 2, id, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st, 3, (int64_t)seq);
-    return done(db, st, "noting what was read", err);
+    return store_step_done(db, st, "noting what was read", err);
 }
 
 enum err_code inbox_tx_delete(sqlite3 *db, const char *execution_id, struct err *err)
@@ -78,7 +71,7 @@ enum err_code inbox_tx_delete(sqlite3 *db, const char *execution_id, struct err 
     if (code)
         return code;
     sqlite3_bind_text(st, 1, execution_id, -1, SQLITE_STATIC);
-    return done(db, st, "deleting what was said", err);
+    return store_step_done(db, st, "deleting what was said", err);
 }
 
 enum err_code inbox_unread(sqlite3 *db, const char *execution_id, inbox_fn *fn, void *arg,

@@ -48,16 +48,6 @@ static enum err_code row_of(const Exec__Event *e, uint64_t seq, uint64_t epoch, 
     return ERR_OK;
 }
 
-static enum err_code step_done(sqlite3 *db, sqlite3_stmt *st, const char *what, struct err *err)
-{
-    int rc = sqlite3_step(st);
-    enum err_code code =
-        rc == SQLITE_DONE || rc == SQLITE_ROW ? ERR_OK : store_error(db, what, err);
-
-    sqlite3_reset(st);
-    return code;
-}
-
 static enum err_code put_blob(sqlite3 *db, const struct row *r, struct err *err)
 {
     sqlite3_stmt *st;
@@ -67,7 +57,7 @@ static enum err_code put_blob(sqlite3 *db, const struct row *r, struct err *err)
         return code;
     sqlite3_bind_blob(st, 1, r->hash, HASH_SIZE, SQLITE_STATIC);
     sqlite3_bind_blob64(st, 2, r->data, r->len, SQLITE_STATIC);
-    return step_done(db, st, "writing a payload", err);
+    return store_step_done(db, st, "writing a payload", err);
 }
 
 static enum err_code put_row(sqlite3 *db, const char *id, const struct row *r, struct err *err)
@@ -87,7 +77,7 @@ static enum err_code put_row(sqlite3 *db, const char *id, const struct row *r, s
         sqlite3_bind_blob(st, 6, r->hash, HASH_SIZE, SQLITE_STATIC);
     else
         sqlite3_bind_blob64(st, 5, r->data, r->len, SQLITE_STATIC);
-    return step_done(db, st, "writing an event", err);
+    return store_step_done(db, st, "writing an event", err);
 }
 
 enum err_code journal_tx_row(sqlite3_stmt *st, Exec__Event **ret, struct err *err)
@@ -189,7 +179,7 @@ static enum err_code save_head(sqlite3 *db, const char *id, const struct full_he
     sqlite3_bind_text(st, 7, h->head.runner, -1, SQLITE_STATIC);
     sqlite3_bind_int(st, 8, (int)h->head.lost);
     sqlite3_bind_int64(st, 9, h->head.ended_ms);
-    return step_done(db, st, "writing an execution", err);
+    return store_step_done(db, st, "writing an execution", err);
 }
 
 /* After an append that did not end the run: without the columns that an index has. */
@@ -208,7 +198,7 @@ static enum err_code save_progress(sqlite3 *db, const char *id, const struct ful
     sqlite3_bind_int64(st, 3, (sqlite3_int64)h->head.seq);
     sqlite3_bind_int64(st, 4, (sqlite3_int64)h->turn_seq);
     sqlite3_bind_int(st, 5, (int)h->head.lost);
-    return step_done(db, st, "writing an execution", err);
+    return store_step_done(db, st, "writing an execution", err);
 }
 
 /* ---- appending --------------------------------------------------------------------------------
@@ -406,7 +396,7 @@ enum err_code journal_tx_create(sqlite3 *db, const struct journal_create *c, str
     sqlite3_bind_int(st, 3, AEXEC__EXECUTION_PHASE__EXECUTION_PENDING);
     sqlite3_bind_int64(st, 4, c->at_ms);
     sqlite3_bind_text(st, 5, c->folder ? c->folder : "", -1, SQLITE_STATIC);
-    if ((code = step_done(db, st, "writing an execution", err)))
+    if ((code = store_step_done(db, st, "writing an execution", err)))
         return code;
     s.message = (char *)(uintptr_t)c->message; /* only packed */
     s.model = (char *)(uintptr_t)(c->model ? c->model : "");
@@ -483,7 +473,7 @@ enum err_code journal_tx_ask_cancel(sqlite3 *db, const char *id, const char *by,
     sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 2, by, -1, SQLITE_STATIC);
     sqlite3_bind_text(st, 3, reason, -1, SQLITE_STATIC);
-    return step_done(db, st, "writing a cancel request", err);
+    return store_step_done(db, st, "writing a cancel request", err);
 }
 
 enum err_code journal_tx_delete(sqlite3 *db, const char *id, struct err *err)
@@ -502,7 +492,7 @@ enum err_code journal_tx_delete(sqlite3 *db, const char *id, struct err *err)
         if ((code = store_prepare(db, steps[i], &st, err)))
             return code;
         sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
-        if ((code = step_done(db, st, "deleting an execution", err)))
+        if ((code = store_step_done(db, st, "deleting an execution", err)))
             return code;
     }
     if ((code = inbox_tx_delete(db, id, err)))

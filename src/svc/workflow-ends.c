@@ -7,14 +7,11 @@ static enum err_code change(sqlite3 *db, const char *sql, const char *id, const 
 {
     sqlite3_stmt *st;
     enum err_code code = store_prepare(db, sql, &st, err);
-    int rc;
 
     if (code)
         return code;
     sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
-    rc = sqlite3_step(st);
-    sqlite3_reset(st);
-    return rc == SQLITE_DONE ? ERR_OK : store_error(db, what, err);
+    return store_step_done(db, st, what, err);
 }
 
 enum err_code workflow_ends_tx_put(sqlite3 *db, const char *execution_id, struct err *err)
